@@ -1,0 +1,1 @@
+"""Tables, transactions, migrations, event streams, outbox and idempotency."""

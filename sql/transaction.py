@@ -1,0 +1,114 @@
+"""What a database function is given: `Tx`, and the memory kept between transactions."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Executable
+
+from sql.types import Millis
+
+if TYPE_CHECKING:
+    from sql.events import Event
+
+R = TypeVar("R")
+T = TypeVar("T")
+Dialect = Literal["sqlite", "mysql"]
+
+
+class Memory:
+    """What write functions remember from one transaction to the next, by key.
+
+    Belongs to the one writer of a process; never the truth, only a copy of what was
+    committed. Whoever uses it must check its copy against the database inside the
+    transaction (a stall's pool is checked by the seq of its stream).
+    """
+
+    def __init__(self, most: int = 20_000) -> None:
+        self.most = most
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable) -> Any:
+        return self._kept.get(key)
+
+    def put(self, key: Hashable, value: Any) -> None:
+        self._kept[key] = value
+        self._kept.move_to_end(key)
+        if len(self._kept) > self.most:
+            self._kept.popitem(last=False)
+
+    def forget(self, keys: set[Hashable]) -> None:
+        for key in keys:
+            self._kept.pop(key, None)
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+class Tx:
+    """One database function's view of the transaction it runs in.
+
+    The function may run more than once (deadlock, lost connection): it has no effects
+    but those it asks for here. Events and wakes are told after the commit only.
+    """
+
+    __slots__ = ("_connection", "_memory", "dialect", "events", "now", "touched", "wakes")
+
+    def __init__(
+        self, connection: Connection, *, now: Millis, dialect: Dialect, memory: Memory
+    ) -> None:
+        self.now = now
+        self.dialect: Dialect = dialect
+        self.events: list[Event] = []
+        self.wakes: set[str] = set()
+        self.touched: set[Hashable] = set()
+        self._connection = connection
+        self._memory = memory
+
+    def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        return self._connection.execute(statement, parameters)
+
+    def publish(self, event: Event) -> None:
+        """Tell an event to those who listen, after the commit."""
+        self.events.append(event)
+
+    def wake(self, job: str) -> None:
+        """Let a timed job run soon after the commit."""
+        self.wakes.add(job)
+
+    def recall(self, key: Hashable) -> Any:
+        """What an earlier committed function remembered under key, or None.
+
+        It may be changed in place: when this function or its batch fails, it is forgotten.
+        """
+        self.touched.add(key)
+        return self._memory.get(key)
+
+    def remember(self, key: Hashable, value: Any) -> None:
+        self.touched.add(key)
+        self._memory.put(key, value)
+
+    def undo_memory(self) -> None:
+        """Forget all this function has seen or changed in memory; it was rolled back."""
+        self._memory.forget(self.touched)
+
+
+class ListVerb(Generic[R, T]):
+    """A database function for a whole batch: many requests, an outcome for each.
+
+    An outcome may be an exception; it is raised to the one who asked. Made by `list_verb`.
+    """
+
+    def __init__(self, run: Callable[[Tx, Sequence[R]], Sequence[T | Exception]]) -> None:
+        self.run = run
+        self.name = getattr(run, "__name__", "list_verb")
+
+    def __call__(self, tx: Tx, requests: Sequence[R]) -> Sequence[T | Exception]:
+        return self.run(tx, requests)
+
+
+def list_verb(run: Callable[[Tx, Sequence[R]], Sequence[T | Exception]]) -> ListVerb[R, T]:
+    """Mark a function as working on all waiting requests at once."""
+    return ListVerb(run)
