@@ -1,0 +1,1 @@
+"""Stalls, number pools, tickets and calling: the heart of the product."""

@@ -1,0 +1,59 @@
+"""Days and months of Beijing, and the one way to write a moment."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import zoneinfo
+
+BEIJING = zoneinfo.ZoneInfo("Asia/Shanghai")
+
+HOUR_MS = 3_600_000
+
+
+def business_date(now_ms: int, day_start_hour: int = 0) -> int:
+    """The day (YYYYMMDD) a moment belongs to, when days begin at day_start_hour."""
+    return _date_of_hour(now_ms // HOUR_MS - day_start_hour)
+
+
+@functools.lru_cache(maxsize=64)
+def _date_of_hour(hour: int) -> int:
+    # Beijing is a whole number of hours from UTC, so one answer serves the hour.
+    day = dt.datetime.fromtimestamp(hour * 3600, BEIJING)
+    return day.year * 10_000 + day.month * 100 + day.day
+
+
+def month_of(now_ms: int) -> int:
+    """The month (YYYYMM) of a moment."""
+    return business_date(now_ms) // 100
+
+
+def months_between(after: int, up_to: int) -> list[int]:
+    """The months (YYYYMM) that came after one, up to and with another; none if it is later."""
+    first, last = _count(after) + 1, _count(up_to)
+    return [month // 12 * 100 + month % 12 + 1 for month in range(first, last + 1)]
+
+
+def month_start(month: int) -> int:
+    """The moment the month (YYYYMM) begins."""
+    begins = dt.datetime(month // 100, month % 100, 1, tzinfo=BEIJING)
+    return int(begins.timestamp()) * 1000
+
+
+def _count(month: int) -> int:
+    year, number = divmod(month, 100)
+    if not 1 <= number <= 12:
+        raise ValueError(f"{month} is not a month")
+    return year * 12 + number - 1
+
+
+def rfc3339(ms: int) -> str:
+    """2026-11-20T04:05:06.789Z"""
+    second, rest = divmod(ms, 1000)
+    return f"{_second(second)}.{rest:03d}Z"
+
+
+@functools.lru_cache(maxsize=4096)
+def _second(second: int) -> str:
+    # A ticket's times are written with every event about it, hence the cache.
+    return dt.datetime.fromtimestamp(second, dt.UTC).isoformat()[:19]
