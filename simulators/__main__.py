@@ -1,0 +1,43 @@
+"""`python -m simulators`: the outside parties on one port each, until told to stop."""
+
+import asyncio
+import json
+import signal
+
+import click
+
+from simulators.wechat import WeChat
+
+NOT_YET = ("xiaomai", "erp")
+
+
+@click.command()
+@click.option("--wechat-port", default=9101, show_default=True, help="0 takes a free port.")
+@click.option("--xiaomai-port", default=9102, show_default=True)
+@click.option("--erp-port", default=9103, show_default=True)
+def main(wechat_port: int, xiaomai_port: int, erp_port: int) -> None:
+    """Run the simulators; one JSON line on stdout for each that listens."""
+    del xiaomai_port, erp_port
+    for name in NOT_YET:
+        click.echo(f"simulators: {name} is not part of this release", err=True)
+    try:
+        asyncio.run(run(wechat_port))
+    except OSError as error:
+        raise click.ClickException(f"wechat cannot listen on {wechat_port}: {error}") from error
+
+
+async def run(wechat_port: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    wechat = WeChat()
+    await wechat.start(wechat_port)
+    # click.echo flushes, so whoever started us can read the address at once.
+    click.echo(json.dumps({"name": "wechat", "url": wechat.url}))
+    await stop.wait()
+    await wechat.stop()
+
+
+if __name__ == "__main__":
+    main()

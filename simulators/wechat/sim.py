@@ -1,0 +1,92 @@
+"""WeChat's mini-program interfaces on one port: what it knows, and its life as a server."""
+
+import asyncio
+import socket
+
+import msgspec
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from simulators.clock import VirtualClock
+from simulators.faults import FaultBook
+from simulators.wechat import api, control, page
+from simulators.wechat.apps import APPS, App
+from simulators.wechat.logins import Logins
+from simulators.wechat.messages import Messages
+from simulators.wechat.quota import Quota
+from simulators.wechat.tokens import Tokens
+
+CALLS_MAX = 2000
+BODY_MAX = 64 * 1024
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call a caller made: errcode 0 is success, fault names what was spoilt."""
+
+    endpoint: str
+    at_s: float
+    errcode: int | None
+    fault: str | None
+
+
+class WeChat:
+    """A WeChat of its own: `await start(port=0)`, `url`, `await stop()`.
+
+    Given a start_s its clock stands there until it is turned (`clock.advance`).
+    """
+
+    def __init__(self, start_s: float | None = None) -> None:
+        self.clock = VirtualClock(start_s)
+        self.apps = {app.appid: app for app in APPS}
+        self.url = ""
+        self._server: HTTPServer | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, and let the clock run (or stand) as at the beginning."""
+        self.clock.reset()
+        self.faults = FaultBook()
+        self.logins = Logins(self.clock)
+        self.tokens = Tokens(self.clock)
+        self.messages = Messages(self.clock, self.logins)
+        self.code_quota = Quota(most=5000, window_s=60)
+        self.calls: list[Call] = []
+        self.counts: dict[str, int] = {}
+
+    def app_named(self, name: str) -> App:
+        """The "diner" or the "seller" mini-program. Raises KeyError."""
+        found = next((app for app in APPS if app.name == name), None)
+        if found is None:
+            raise KeyError(f"no app named {name!r}")
+        return found
+
+    def note_call(self, endpoint: str, errcode: int | None, fault: str | None) -> None:
+        self.counts[endpoint] = self.counts.get(endpoint, 0) + 1
+        self.calls.append(Call(endpoint, self.clock.now_s(), errcode, fault))
+        del self.calls[:-CALLS_MAX]
+
+    async def start(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        """Listen; port 0 takes a free one. Raises OSError when the port is taken."""
+        # Answers that are still delayed when the simulator stops are let go by this event.
+        self.stopping = asyncio.Event()
+        sockets = bind_sockets(port, host, family=socket.AF_INET)
+        server = HTTPServer(self._application(), max_body_size=BODY_MAX)
+        server.add_sockets(sockets)
+        self._server = server
+        self.url = f"http://{host}:{sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self.stopping.set()
+            self._server.stop()
+            await self._server.close_all_connections()
+            self._server = None
+
+    def _application(self) -> Application:
+        given = {"sim": self}
+        handlers = [*api.HANDLERS, *control.HANDLERS, *page.HANDLERS]
+        return Application(
+            [(path, handler, given) for path, handler in handlers],
+            log_function=lambda handler: None,
+        )
