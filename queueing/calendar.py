@@ -1,7 +1,5 @@
 """Days and months of Beijing, and the one way to write a moment."""
 
-from __future__ import annotations
-
 import datetime as dt
 import functools
 import zoneinfo
@@ -10,10 +8,29 @@ BEIJING = zoneinfo.ZoneInfo("Asia/Shanghai")
 
 HOUR_MS = 3_600_000
 
+BEIJING_AHEAD_H = 8
+"""Without summer time since 1991."""
+
 
 def business_date(now_ms: int, day_start_hour: int = 0) -> int:
     """The day (YYYYMMDD) a moment belongs to, when days begin at day_start_hour."""
     return _date_of_hour(now_ms // HOUR_MS - day_start_hour)
+
+
+def hour_of(now_ms: int) -> int:
+    """The hour of the day, 0 to 23."""
+    return (now_ms // HOUR_MS + BEIJING_AHEAD_H) % 24
+
+
+def iso_date(business_date: int) -> str:
+    """20261120 → 2026-11-20"""
+    return f"{business_date // 10_000}-{business_date // 100 % 100:02d}-{business_date % 100:02d}"
+
+
+def parse_date(text: str) -> int:
+    """2026-11-20 → 20261120. Raises ValueError for what is no date."""
+    day = dt.date.fromisoformat(text)
+    return day.year * 10_000 + day.month * 100 + day.day
 
 
 @functools.lru_cache(maxsize=64)
@@ -47,6 +64,7 @@ def _count(month: int) -> int:
     return year * 12 + number - 1
 
 
+@functools.lru_cache(maxsize=4096)
 def rfc3339(ms: int) -> str:
     """2026-11-20T04:05:06.789Z"""
     second, rest = divmod(ms, 1000)

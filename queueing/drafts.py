@@ -1,7 +1,5 @@
 """What an event says about a ticket: to everyone, and to staff and its own diner."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from queueing.calendar import rfc3339

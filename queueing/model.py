@@ -5,8 +5,6 @@ round. What happened to ticket 7·2³²+57 never touches whoever holds the same 
 next. Times are integer milliseconds UTC.
 """
 
-from __future__ import annotations
-
 import enum
 from typing import Any
 

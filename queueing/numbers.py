@@ -8,8 +8,6 @@ cyclic  the number whose last ticket was issued longest ago; one never used come
 lowest  the lowest free number, as the original did.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from heapq import heapify, heappop, heappush
 

@@ -7,8 +7,6 @@ or changes nothing, so a repeat is harmless. What an act returns is a copy, whic
 next act does not touch.
 """
 
-from __future__ import annotations
-
 import re
 from copy import copy
 
@@ -83,7 +81,6 @@ class Pool(PoolState):
         ticket.before = undo.remember("issue", ticket, now)
         self._used[ticket.number] = issued
         self.new_ids.add(issued)
-        self._known[issued] = ticket
         self._hold(ticket)
         self._tell("ticket.issued", ticket, by, now)
         self._warn_when_low(now)

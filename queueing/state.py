@@ -3,8 +3,6 @@
 queueing.pool has the acts; this keeps the four in step with one another.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -56,7 +54,8 @@ class PoolState:
         self.changed: dict[int, Ticket] = {}
         self.new_ids: set[int] = set()
         self._live = {ticket.number: ticket for ticket in live}
-        self._known = {ticket.id: ticket for ticket in self._live.values()}
+        self._by_id = {ticket.id: ticket for ticket in self._live.values()}
+        self._past: dict[int, Ticket] = {}
         self._queue = sorted((t.queued_at, t.id) for t in self._live.values() if t.is_waiting)
         self._newest = {t.issued_session: t for t in sorted(self._live.values(), key=_id)}
         self._ended = dict(ended)
@@ -78,7 +77,7 @@ class PoolState:
     def stored(self) -> None:
         """The drafts and changes are in the database: begin afresh."""
         self.drafts, self.changed, self.new_ids = [], {}, set()
-        self._known = {ticket.id: ticket for ticket in self._live.values()}
+        self._past = {}
 
     def by_number(self, number: int) -> Ticket | None:
         """The live ticket that holds the number."""
@@ -96,7 +95,8 @@ class PoolState:
         """Make an ended ticket known again, until stored(), so that it can be undone."""
         if ticket.stall_id != self.stall.id:
             raise TicketNotFound
-        self._known.setdefault(ticket.id, copy(ticket))
+        if ticket.id not in self._by_id:
+            self._past.setdefault(ticket.id, copy(ticket))
 
     @property
     def waiting(self) -> int:
@@ -134,10 +134,10 @@ class PoolState:
         self.drafts.append(Draft(name, 0, public, private))
 
     def _find(self, ticket_id: int) -> Ticket:
-        try:
-            return self._known[ticket_id]
-        except KeyError:
-            raise TicketNotFound from None
+        ticket = self._by_id.get(ticket_id) or self._past.get(ticket_id)
+        if ticket is None:
+            raise TicketNotFound
+        return ticket
 
     def _check_live(self, ticket: Ticket) -> None:
         if self._live.get(ticket.number) is not ticket:
@@ -151,7 +151,8 @@ class PoolState:
 
     def _end(self, ticket: Ticket, status: Status, now: int, before: str) -> None:
         self._leave_queue(ticket)
-        del self._live[ticket.number]
+        del self._live[ticket.number], self._by_id[ticket.id]
+        self._past[ticket.id] = ticket
         if self._newest.get(ticket.issued_session) is ticket:
             del self._newest[ticket.issued_session]
         self._ended[ticket.number] = now
@@ -167,13 +168,13 @@ class PoolState:
             self._leave_queue(ticket)
         else:
             self._free.take(ticket.number)
-            del self._ended[ticket.number]
+            self._ended.pop(ticket.number, None)
         undo.restore(ticket, before)
         ticket.before = ""
         self._hold(ticket)
 
     def _hold(self, ticket: Ticket) -> None:
-        self._live[ticket.number] = ticket
+        self._live[ticket.number] = self._by_id[ticket.id] = ticket
         newest = self._newest.setdefault(ticket.issued_session, ticket)
         if newest.id < ticket.id:
             self._newest[ticket.issued_session] = ticket

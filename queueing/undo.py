@@ -4,8 +4,6 @@ It is kept with the ticket, so an undo survives a restart. What diners do in bet
 (bind a note, acknowledge) is theirs and stays.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from queueing.model import Status, Ticket

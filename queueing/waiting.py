@@ -1,7 +1,5 @@
 """How long it takes: an honest range from the stall's own last tickets, or silence."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 
