@@ -110,14 +110,15 @@ class Batch:
         except RunAgain:
             raise
         except Exception as error:
-            if len(jobs) == 1:
-                jobs[0].outcome = error
-                return
+            outcomes = [error] * len(jobs)
+            spoilt = len(jobs) > 1
+        else:
+            spoilt = False
+        if spoilt:
             # One request spoilt it for all: let each have its own savepoint.
             for job in jobs:
                 self._run_list(verb, [job])
             return
-        assert len(outcomes) == len(jobs), f"{verb.name} answered {len(outcomes)} of {len(jobs)}"
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.outcome = outcome
 

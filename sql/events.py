@@ -57,12 +57,15 @@ class Line(msgspec.Struct, frozen=True):
 RESTORE_LEAP = 1_000_000
 
 
-def lock_streams(tx: Tx, names: Iterable[str]) -> dict[str, Head]:
-    """Lock streams until the commit, making those that are not there; by name."""
+def lock_streams(tx: Tx, names: Iterable[str], *, make: bool = True) -> dict[str, Head]:
+    """Lock streams until the commit; by name.
+
+    make: streams that are not there are made, else they are left out.
+    """
     wanted = sorted(set(names))
     found = _select_heads(tx, wanted, lock=True)
     missing = [name for name in wanted if name not in found]
-    if missing:
+    if missing and make:
         _make_streams(tx, missing)
         found |= _select_heads(tx, missing, lock=True)
     return found

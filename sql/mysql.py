@@ -178,7 +178,8 @@ class MySQL(Database):
         await asyncio.to_thread(self._migrate)
 
     def _migrate(self) -> None:
-        from sql.migrate import upgrade
+        # Alembic takes longer to import than the rest of a start: only who migrates pays.
+        from sql.migrate import upgrade  # noqa: PLC0415
 
         engine = create_engine(
             self.url.set(drivername="mysql+pymysql"),

@@ -121,7 +121,8 @@ class SQLite(Database):
             raise _unavailable(error) from error
 
     async def migrate(self) -> None:
-        from sql.migrate import upgrade
+        # Alembic takes longer to import than the rest of a start: only who migrates pays.
+        from sql.migrate import upgrade  # noqa: PLC0415
 
         await asyncio.to_thread(self._on_writer, upgrade)
 

@@ -1,0 +1,76 @@
+"""An act on a stall's numbers, as it is handed to the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from queueing.model import Actor, InvalidNumber, Ticket, stall_of
+from queueing.pool import Pool
+from sql.idempotency import fingerprint, key_id
+
+Outcome = Ticket | list[Ticket]
+
+
+class Act(msgspec.Struct, frozen=True, kw_only=True):
+    """verb is a name in VERBS; an act names its stall or its ticket, which names the stall.
+
+    key: made by the client; the same account asking again with it gets the first answer.
+    """
+
+    verb: str
+    by: Actor
+    stall_id: int = 0
+    ticket_id: int = 0
+    number: int = 0
+    note: str = ""
+    grant: str = ""
+    key: str = ""
+
+    @property
+    def stall(self) -> int:
+        return self.stall_id or stall_of(self.ticket_id)
+
+    @property
+    def key_id(self) -> str:
+        return key_id(f"queue:{self.by.account_id}", self.key)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(
+            self.verb, self.stall_id, self.ticket_id, self.number, self.note, self.grant
+        )
+
+    def on(self, pool: Pool, now: int) -> Outcome:
+        """Do it. Raises a QueueError and has then changed nothing."""
+        return VERBS[self.verb](pool, self, now)
+
+
+def _live_id(pool: Pool, number: int) -> int:
+    """The ticket that holds the number now. Raises InvalidNumber."""
+    ticket = pool.by_number(number)
+    if ticket is None:
+        raise InvalidNumber
+    return ticket.id
+
+
+VERBS: dict[str, Callable[[Pool, Act, int], Outcome]] = {
+    "issue": lambda pool, act, now: pool.issue(act.by, now, double_tap=not act.key),
+    "follow": lambda pool, act, now: pool.follow(act.number, act.by, act.note, act.grant, now),
+    "call": lambda pool, act, now: pool.call(act.ticket_id, act.by, now),
+    "call_next": lambda pool, act, now: pool.call_next(act.by, now),
+    "recall": lambda pool, act, now: pool.recall(act.ticket_id, act.by, now),
+    "finish": lambda pool, act, now: pool.finish(act.ticket_id, act.by, now),
+    "no_show": lambda pool, act, now: pool.no_show(act.ticket_id, act.by, now),
+    "requeue": lambda pool, act, now: pool.requeue(act.ticket_id, act.by, now),
+    "cancel": lambda pool, act, now: pool.cancel(act.ticket_id, act.by, now),
+    "undo": lambda pool, act, now: pool.undo(act.ticket_id, act.by, now),
+    "clear": lambda pool, act, now: pool.clear(act.by, now),
+    "acknowledge": lambda pool, act, now: pool.acknowledge(act.ticket_id, act.by, now),
+    "mark_unreached": lambda pool, act, now: pool.mark_unreached(act.ticket_id, now),
+    "release_overdue": lambda pool, _, now: pool.release_overdue(now),
+    # The old dialect knows numbers only.
+    "call_number": lambda pool, act, now: pool.call(_live_id(pool, act.number), act.by, now),
+    "finish_number": lambda pool, act, now: pool.finish(_live_id(pool, act.number), act.by, now),
+}
