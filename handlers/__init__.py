@@ -1,0 +1,1 @@
+"""Sockets in, sockets out: what the outside sees of the product."""

@@ -1,0 +1,61 @@
+"""What a route's function is given and what it may give back."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+# Who may use a route. PUBLIC: anyone; a good token is looked up all the same, a bad one ignored.
+PUBLIC: Final[frozenset[str]] = frozenset()
+DINER: Final = frozenset({"diner"})
+SELLER: Final = frozenset({"seller"})
+ADMIN: Final = frozenset({"admin"})
+SIGNED_IN: Final = DINER | SELLER | ADMIN
+
+
+class Session(Protocol):
+    """Who signed in, as far as the edge looks at it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def account_id(self) -> int: ...
+    @property
+    def roles(self) -> frozenset[str]: ...
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request, checked: the route exists, the caller may use it, query and body are decoded.
+
+    params: the path's, an int for `{stall_id}` and a str for `{out_trade_no:text}`.
+    query, body: of the types the route names, else None.
+    raw: the bytes of the body as they came (for signatures).
+    address: the client's, with trusted proxies taken away.
+    idempotency_key: "" if none was sent or the route does not take one.
+    now: milliseconds UTC since 1970 at which the request was complete.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, Any]
+    query: Any
+    body: Any
+    raw: bytes
+    session: Any
+    headers: Mapping[str, str]
+    address: str
+    request_id: str
+    idempotency_key: str
+    now: int
+
+
+class Response(msgspec.Struct, frozen=True):
+    """An answer that needs another status or headers of its own than its route promises.
+
+    body: a message to encode, or bytes that are sent as they are (with a Content-Type in headers).
+    headers: pairs, so that Set-Cookie may come twice.
+    """
+
+    status: int = 200
+    body: object = None
+    headers: tuple[tuple[str, str], ...] = ()

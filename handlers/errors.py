@@ -1,0 +1,154 @@
+"""What a refused request is answered: problem+json (RFC 9457) with a code that never changes.
+
+A rule refuses with a domain exception; this is the one place that says which status that is.
+What the edge itself refuses (a body that is no JSON, a route that is not there) is a Problem.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from sql.errors import CommitUnknown, DatabaseInUse, DatabaseUnavailable, NotMigrated
+
+# A code starts this URI and needs no page of its own: it names the problem, the detail explains it.
+TYPE_PREFIX: Final = "urn:callme:problem:"
+
+# How long a client should wait before it asks a database that is away again.
+DATABASE_RETRY_S: Final = 1.0
+
+# What msgspec says may repeat a value that was sent; a long one is not sent back.
+MESSAGE_MAX: Final = 200
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One field that was refused: where it is in the message, and why."""
+
+    path: str
+    message: str
+
+
+class ProblemBody(msgspec.Struct, frozen=True, rename={"problem_type": "type"}):
+    """The body of every refusal, as it goes over the wire."""
+
+    problem_type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: Sequence[FieldError]
+    request_id: str
+
+
+class Problem(Exception):
+    """A request refused at the edge, or a domain's refusal translated."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str = "",
+        *,
+        title: str = "",
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.title = title or HTTPStatus(status).phrase
+        self.errors = errors
+        self.headers = headers or {}
+
+    def body(self, request_id: str) -> ProblemBody:
+        return ProblemBody(
+            problem_type=TYPE_PREFIX + self.code,
+            title=self.title,
+            status=self.status,
+            detail=self.detail,
+            code=self.code,
+            errors=self.errors,
+            request_id=request_id,
+        )
+
+
+class TooManyRequests(Problem):
+    """A limit was reached; Retry-After says when the next request will be let in."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(
+            429,
+            "rate.limited",
+            "Too many requests in a short time.",
+            headers={"Retry-After": whole_seconds(retry_after_s)},
+        )
+
+
+class Refusals:
+    """Which status each domain exception is answered with.
+
+    Code and title are the exception's own (class attributes `code` and `title`), the detail is
+    its text. A subclass that is not listed is answered like its nearest listed base.
+    """
+
+    def __init__(self, statuses: Mapping[type[Exception], int]) -> None:
+        self._statuses = dict(statuses)
+
+    def also(self, statuses: Mapping[type[Exception], int]) -> "Refusals":
+        return Refusals({**self._statuses, **statuses})
+
+    def problem(self, error: Exception) -> Problem | None:
+        """What to answer, or None for an exception nobody listed (our own mistake: a 500)."""
+        if isinstance(error, Problem):
+            return error
+        for kind in type(error).__mro__:
+            status = self._statuses.get(kind)
+            if status is not None:
+                return _translated(error, status)
+        return None
+
+
+def _translated(error: Exception, status: int) -> Problem:
+    headers = {}
+    wait_s = getattr(error, "retry_after_s", DATABASE_RETRY_S if status == 503 else None)
+    if wait_s is not None:
+        headers["Retry-After"] = whole_seconds(wait_s)
+    # What a database driver says names hosts and tables: for the log, not for the client.
+    detail = "Nothing was lost. Try again in a moment." if status == 503 else str(error)
+    return Problem(
+        status,
+        getattr(error, "code", None) or _code_from_name(type(error).__name__),
+        detail,
+        title=getattr(error, "title", ""),
+        headers=headers,
+    )
+
+
+def _code_from_name(name: str) -> str:
+    """QueueClosed → queue_closed."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def whole_seconds(wait_s: float) -> str:
+    """Retry-After as HTTP wants it: whole seconds, at least one, never too early."""
+    return str(max(1, -int(-wait_s // 1)))
+
+
+def field_errors(message: str) -> tuple[FieldError, ...]:
+    """Msgspec's sentence («Expected `int`, got `str` - at `$.months`») as field and reason."""
+    reason, _, place = message.partition(" - at `")
+    return (FieldError(path=(place.rstrip("`") or "$"), message=reason[:MESSAGE_MAX]),)
+
+
+# The domains add their lines here: one exception, one status.
+REFUSALS: Final = Refusals(
+    {
+        DatabaseUnavailable: 503,
+        CommitUnknown: 503,
+        DatabaseInUse: 503,
+        NotMigrated: 503,
+    }
+)
