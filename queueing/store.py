@@ -26,10 +26,14 @@ from queueing.model import (
     TicketNotFound,
 )
 from queueing.pool import Pool
+from queueing.statistics import Visit
 from queueing.waiting import SAMPLES_MAX, Sample
 from sql import events, idempotency, outbox
 from sql.database import Tx, list_verb
 from sql.tables.queueing import stall_sellers, stalls, tickets
+
+# The outbox rows that Queues.deliver_reminder delivers.
+REMINDER = "queue.reminder"
 
 
 def stream_of(stall_id: int) -> str:
@@ -94,7 +98,7 @@ class _Work:
         """Ask for the message to the diner whose phone has not shown the call."""
         outbox.enqueue(
             self.tx,
-            "reminder",
+            REMINDER,
             {
                 "account_id": ticket.diner_id,
                 "template": ticket.grant,
@@ -459,6 +463,19 @@ def unreached_tickets(tx: Tx) -> list[int]:
         .limit(500)
     )
     return [row.id for row in tx.execute(overdue)]
+
+
+def visits(tx: Tx, *, from_date: int, to_date: int, stall_id: int | None) -> list[Visit]:
+    """What counts of the tickets of these business dates."""
+    query = select(
+        tickets.c.status, tickets.c.issued_at, tickets.c.first_called_at, tickets.c.ended_at
+    ).where(tickets.c.business_date.between(from_date, to_date))
+    if stall_id is not None:
+        query = query.where(tickets.c.stall_id == stall_id)
+    return [
+        Visit(Status(row.status), row.issued_at, row.first_called_at, row.ended_at)
+        for row in tx.execute(query)
+    ]
 
 
 def stalls_to_release(tx: Tx) -> list[int]:

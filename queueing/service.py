@@ -1,0 +1,303 @@
+"""What people and machines do with numbers: take, bind, call, collect, look."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from queueing import store
+from queueing.acts import Act
+from queueing.messages import QueueOut, TicketOut, queue_out, ticket_out
+from queueing.model import (
+    SYSTEM,
+    Actor,
+    InvalidNumber,
+    NotYourStall,
+    Status,
+    Ticket,
+    TicketNotFound,
+)
+from queueing.pool import Pool
+from queueing.stalls.store import stall_of_seller
+from queueing.statistics import StatisticsOut, statistics
+from queueing.store import perform, stream_of
+from sql import events
+from sql.database import Database
+from sql.types import Millis
+
+log = logging.getLogger("callme.queueing")
+
+# A number called longer ago than this needs no message any more: the phone has been in its
+# owner's hand since, or the dish is cold.
+REMINDER_STALE_MS = 30 * 60_000
+
+# A queue that nobody touched is built anew now and then: waits and stuck numbers depend on
+# the time as well.
+SNAPSHOT_AGE_MS = 5_000
+SNAPSHOTS_MAX = 2_000
+
+SendReminder = Callable[[dict[str, Any]], Awaitable[object]]
+
+
+class Queues:
+    """The queues of all stalls.
+
+    shared: other processes write to the same database, so what this one remembers of a
+    stream counts for a moment only.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        now: Callable[[], Millis],
+        send_reminder: SendReminder,
+        shared: bool = False,
+    ) -> None:
+        self._db = db
+        self._now = now
+        self._send_reminder = send_reminder
+        self._shared = shared
+        self._versions: dict[str, str] = {}
+        self._snapshots: dict[tuple[int, bool], tuple[str, Millis, QueueOut]] = {}
+        self._stalls_of: dict[int, int] = {}
+
+    # Acts
+
+    async def act(self, act: Act) -> Ticket:
+        """Do an act that ends in one ticket. Raises a QueueError, DatabaseUnavailable."""
+        outcome = await self._db.write(perform, act)
+        assert isinstance(outcome, Ticket)
+        return outcome
+
+    async def issue(self, stall_id: int, by: Actor, *, key: str = "") -> Ticket:
+        """Give out the next number, durably before it is returned.
+
+        A repeat with the same key gives the same ticket; without a key, a second tap of the
+        same session within the stall's double_tap_s does.
+        """
+        return await self.act(Act(verb="issue", by=by, stall_id=stall_id, key=key))
+
+    async def follow(
+        self, stall_id: int, number: int, by: Actor, *, note: str, grant: str = "", key: str = ""
+    ) -> Ticket:
+        """Bind the diner and a note to a live number; the first diner wins."""
+        return await self.act(
+            Act(
+                verb="follow",
+                by=by,
+                stall_id=stall_id,
+                number=number,
+                note=note,
+                grant=grant,
+                key=key,
+            )
+        )
+
+    async def call_next(self, stall_id: int, by: Actor, *, key: str = "") -> Ticket:
+        return await self.act(Act(verb="call_next", by=by, stall_id=stall_id, key=key))
+
+    async def change(self, verb: str, ticket_id: int, by: Actor, *, key: str = "") -> Ticket:
+        """call, recall, finish, no_show, requeue, cancel or undo a ticket."""
+        return await self.act(Act(verb=verb, by=by, ticket_id=ticket_id, key=key))
+
+    async def acknowledge(self, ticket_id: int, by: Actor) -> Ticket:
+        """The diner's client has shown the call."""
+        return await self.act(Act(verb="acknowledge", by=by, ticket_id=ticket_id))
+
+    async def clear(self, stall_id: int, by: Actor) -> list[Ticket]:
+        """Cancel the stall's un-noted, uncalled numbers."""
+        outcome = await self._db.write(perform, Act(verb="clear", by=by, stall_id=stall_id))
+        assert isinstance(outcome, list)
+        return outcome
+
+    # By number, as the old dialect speaks
+
+    async def call_number(self, stall_id: int, number: int, by: Actor) -> Ticket:
+        return await self.act(Act(verb="call_number", by=by, stall_id=stall_id, number=number))
+
+    async def finish_number(self, stall_id: int, number: int, by: Actor) -> Ticket:
+        """The stall's staff finish whoever holds the number now."""
+        return await self.act(Act(verb="finish_number", by=by, stall_id=stall_id, number=number))
+
+    async def finish_own(self, stall_id: int, number: int, by: Actor) -> Ticket:
+        """A diner finishes the ticket with this number that he himself bound last.
+
+        Raises TicketNotFound when he bound none: whoever holds the number now is not touched.
+        """
+        ticket = await self.own_ticket(stall_id, number, by)
+        return await self.change("finish", ticket.id, by)
+
+    async def own_ticket(self, stall_id: int, number: int, by: Actor) -> Ticket:
+        """The last ticket with this number that the diner bound. Raises TicketNotFound."""
+        ticket = await self._db.read(
+            store.last_ticket_of, stall_id=stall_id, number=number, diner_id=by.account_id
+        )
+        if ticket is None:
+            raise TicketNotFound
+        return ticket
+
+    async def open_ticket(self, by: Actor) -> Ticket | None:
+        """The newest live ticket the diner has bound, at whichever stall."""
+        return await self._db.read(store.open_ticket_of, by.account_id)
+
+    # Looking
+
+    async def queue(self, stall_id: int, *, staff: bool) -> QueueOut:
+        """The live state of a stall's queue. Raises StallNotFound."""
+        return (await self.snapshot(stall_id, staff=staff))[1]
+
+    async def snapshot(self, stall_id: int, *, staff: bool) -> tuple[events.Head, QueueOut]:
+        """The queue and where its stream stood at that moment. Raises StallNotFound."""
+        version = await self.version(stall_id)
+        kept = self._snapshots.get((stall_id, staff))
+        now = self._now()
+        if kept is not None and kept[0] == version and 0 <= now - kept[1] < SNAPSHOT_AGE_MS:
+            epoch, _, seq = version.partition(".")
+            return events.Head(0, stream_of(stall_id), epoch, int(seq)), kept[2]
+        pool = await self._db.read(store.read_pool, stall_id)
+        found = queue_out(pool, now, staff=staff)
+        self._keep(stall_id, staff, pool, found)
+        return events.Head(0, stream_of(stall_id), pool.epoch, pool.seq), found
+
+    def _keep(self, stall_id: int, staff: bool, pool: Pool, found: QueueOut) -> None:
+        if len(self._snapshots) >= SNAPSHOTS_MAX:
+            self._snapshots.clear()
+        version = f"{pool.epoch}.{pool.seq}"
+        self._snapshots[stall_id, staff] = (version, self._now(), found)
+
+    def known_version(self, stall_id: int) -> str | None:
+        """ "epoch.seq" of the stall's stream when this process is sure of it, at no cost."""
+        return None if self._shared else self._versions.get(stream_of(stall_id))
+
+    async def version(self, stall_id: int) -> str:
+        """As known_version, asking the database when needed; "" for an unknown stall."""
+        known = self.known_version(stall_id)
+        if known is not None:
+            return known
+        name = stream_of(stall_id)
+        head = (await self._db.read(events.heads, [name])).get(name)
+        if head is None:
+            return ""
+        version = f"{head.epoch}.{head.seq}"
+        if name not in self._versions:
+            self._versions[name] = version
+        return version
+
+    def told(self, committed: list[events.Event]) -> None:
+        """Note where streams stand; called after each commit, in order."""
+        for event in committed:
+            if event.stream.startswith("stall:"):
+                self._versions[event.stream] = f"{event.epoch}.{event.seq}"
+
+    async def ticket(self, ticket_id: int, by: Actor) -> TicketOut:
+        """A ticket for its diner or its stall's staff. Raises TicketNotFound."""
+        ticket, stall, ahead = await self._db.read(store.ticket_with_stall, ticket_id)
+        is_staff = by.kind == "admin" or (by.kind == "seller" and by.account_id in stall.sellers)
+        is_own = bool(ticket.diner_id) and ticket.diner_id == by.account_id
+        if not is_staff and not is_own:
+            raise TicketNotFound
+        pace = None
+        if ticket.is_waiting:
+            pool = await self._db.read(store.read_pool, ticket.stall_id)
+            pace = pool.pace(self._now())
+        return ticket_out(
+            ticket, private=True, ahead=ahead if ticket.is_waiting else None, pace=pace
+        )
+
+    async def may_follow(self, ticket_id: int, by: Actor) -> bool:
+        """Whether the ticket is the diner's own, or of the seller's stall."""
+        try:
+            await self.ticket(ticket_id, by)
+        except TicketNotFound:
+            return False
+        return True
+
+    async def stall_of(self, by: Actor) -> int:
+        """The stall a seller's session acts for. Raises NotYourStall."""
+        known = None if self._shared else self._stalls_of.get(by.account_id)
+        if known is not None:
+            return known
+        stall_id = await self._db.read(stall_of_seller, by.account_id)
+        if stall_id is None:
+            raise NotYourStall
+        self._stalls_of[by.account_id] = stall_id
+        return stall_id
+
+    def forget_sellers(self) -> None:
+        """Who runs which stall has changed."""
+        self._stalls_of.clear()
+
+    async def statistics(
+        self, *, from_date: int, to_date: int, stall_id: int | None = None
+    ) -> StatisticsOut:
+        """Figures of business dates (YYYYMMDD), both included."""
+        visits = await self._db.read(
+            store.visits, from_date=from_date, to_date=to_date, stall_id=stall_id
+        )
+        return statistics(visits, from_date=from_date, to_date=to_date, stall_id=stall_id)
+
+    async def missed(
+        self, stream: str, after: int, most: int, subject: int
+    ) -> tuple[events.Head | None, list[events.Event]]:
+        """Events of a stream behind `after`, for those who come back."""
+        return await self._db.read(
+            events.read_events, stream, after=after, most=most, subject=subject
+        )
+
+    # Jobs
+
+    async def mark_unreached(self) -> int:
+        """Mark the calls nobody acknowledged in time; ask for the granted messages."""
+        overdue = await self._db.read(store.unreached_tickets)
+        for ticket_id in overdue:
+            await self._db.write(
+                perform, Act(verb="mark_unreached", by=SYSTEM, ticket_id=ticket_id)
+            )
+        return len(overdue)
+
+    async def release_overdue(self) -> int:
+        """Free numbers that were called long ago, or are left from an earlier day."""
+        released = 0
+        for stall_id in await self._db.read(store.stalls_to_release):
+            act = Act(verb="release_overdue", by=SYSTEM, stall_id=stall_id)
+            outcome = await self._db.write(perform, act)
+            assert isinstance(outcome, list)
+            released += len(outcome)
+        return released
+
+    async def deliver_reminder(self, payload: dict[str, Any]) -> object:
+        """Send the message of a call nobody acknowledged, unless it is of no use any more."""
+        reminder = msgspec.convert(payload, Reminder)
+        found = await self._db.read(store.load_tickets, [reminder.ticket_id])
+        ticket = found.get(reminder.ticket_id)
+        if ticket is None or not _is_of_use(ticket, reminder, self._now()):
+            return None
+        return await self._send_reminder(payload)
+
+
+class Reminder(msgspec.Struct):
+    """What of the outbox row decides whether the message is still of use."""
+
+    ticket_id: int
+    calls: int
+    called_at: Millis
+
+
+def _is_of_use(ticket: Ticket, reminder: Reminder, now: Millis) -> bool:
+    return (
+        ticket.status is Status.CALLED
+        and ticket.calls == reminder.calls
+        and ticket.reached_at is None
+        and now - reminder.called_at <= REMINDER_STALE_MS
+    )
+
+
+def number_of(text: str) -> int:
+    """A number 1 to 99 as an old client writes it. Raises InvalidNumber."""
+    if text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= 99:
+        return int(text)
+    raise InvalidNumber

@@ -1,0 +1,1 @@
+"""Stalls themselves: who runs them, their settings, pictures and months."""
