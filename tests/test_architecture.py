@@ -85,7 +85,7 @@ SIMULATOR_RULES = [
 
 # Where any exception at all is caught and not raised again, and why that is right there.
 BROAD_CATCHES = {
-    "handlers/http.py: Exchange._start": "the door of HTTP: every request is answered, whatever fails",
+    "handlers/http.py: Exchange._start": "the door of HTTP: every request is answered",
     "handlers/http.py: Exchange._go_on": "the same door, for a request that had to wait",
     "handlers/request.py: Request._session": "only a 401 is taken; everything else is raised again",
     "sql/batch.py: Batch._run_one": "one function's failure is its own caller's, not the batch's",
