@@ -1,0 +1,1 @@
+"""Reads the configuration, wires the parts together, starts, schedules and stops them."""

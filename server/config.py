@@ -1,0 +1,278 @@
+"""Configuration: defaults < config.toml < environment < command line.
+
+The only module that reads the environment or a file of settings. Every key is a field
+below; `CALLME_<SECTION>__<KEY>` in the environment, `key` under `[section]` in the file.
+An unknown key is an error: a setting with a slip of the pen in it must not be silently off.
+"""
+
+import ipaddress
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+
+SECRET_MIN_BYTES = 32
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the text names the key."""
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    base_url: str = ""
+    """As clients reach us; "" is http://host:port."""
+    trusted_proxies: str = ""
+    """Addresses or networks, comma separated, whose X-Forwarded-For is believed."""
+    allowed_origins: str = ""
+    """Other origins whose pages may open a WebSocket, comma separated."""
+    secret: str = ""
+    """At least 32 bytes; signs tokens."""
+    media_dir: str = "var/media"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    access_log: bool = True
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str = "sqlite:///var/callme.db"
+
+
+class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str = ""
+    """"" keeps everything in this process."""
+
+
+class WeChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    api_url: str = "https://api.weixin.qq.com"
+    diner_appid: str = ""
+    diner_secret: str = ""
+    seller_appid: str = ""
+    seller_secret: str = ""
+    call_fields: str = "thing1=stall,character_string2=number,thing3=note"
+    """The fields of the granted template a reminder fills, each with what goes into it:
+    stall, number, note or called_at."""
+    call_page: str = "pages/qu/qu"
+
+
+class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    admin_openids: str = ""
+    """Comma separated; they hold the administrator's role."""
+    pick: Literal["cyclic", "lowest"] = "cyclic"
+    rest_s: Annotated[int, Meta(ge=0, le=3600)] = 300
+    double_tap_s: Annotated[float, Meta(ge=0, le=60)] = 1.5
+    remind_after_s: Annotated[int, Meta(ge=1, le=3600)] = 20
+    release_after_min: Annotated[int, Meta(ge=1, le=1440)] = 120
+    month_price_fen: Positive = 3000
+
+
+class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    idle_s: Positive = 3600
+    max_s: Positive = 43200
+    sweep_s: Positive = 600
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    enabled: bool = True
+    session_per_s: Positive = 50
+    session_burst: Positive = 200
+    address_per_s: Positive = 300
+    address_burst: Positive = 1500
+    sign_in_per_min: Positive = 10
+    wrong_numbers_per_min: Positive = 10
+    sign_up_per_hour: Positive = 5
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything an operator can set."""
+
+    server: Server = Server()
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    wechat: WeChat = WeChat()
+    queue: Queue = Queue()
+    session: Session = Session()
+    limits: Limits = Limits()
+
+    @property
+    def base_url(self) -> str:
+        """As clients reach us, without a slash at the end."""
+        given = self.server.base_url or f"http://{self.server.host}:{self.server.port}"
+        return given.rstrip("/")
+
+    @property
+    def admins(self) -> frozenset[str]:
+        return frozenset(_words(self.queue.admin_openids))
+
+    @property
+    def trusted_proxies(self) -> list[str]:
+        return _words(self.server.trusted_proxies)
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        return _words(self.server.allowed_origins)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may work on the same database."""
+        return not self.database.url.startswith("sqlite:")
+
+    @property
+    def call_fields(self) -> dict[str, str]:
+        return dict(_pair(word) for word in _words(self.wechat.call_fields))
+
+
+# Printed as ****.
+SECRETS = frozenset({"secret", "diner_secret", "seller_secret", "url"})
+
+
+def load(
+    file: str | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """Read the configuration; the file is config.toml, `file` or CALLME_CONFIG.
+
+    overrides: what the command line says, by section and key. Raises ConfigError.
+    """
+    given = os.environ if environment is None else environment
+    path = file or given.get("CALLME_CONFIG")
+    tree = _read_file(Path(path or "config.toml"), must_exist=path is not None)
+    _merge(tree, _from_environment(given))
+    _merge(tree, overrides or {})
+    try:
+        config = msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+    return check(config)
+
+
+def check(config: Config) -> Config:
+    """Refuse what can be read but cannot work. Raises ConfigError."""
+    secret = config.server.secret.encode()
+    if len(secret) < SECRET_MIN_BYTES:
+        raise ConfigError(
+            f"server.secret must have at least {SECRET_MIN_BYTES} bytes "
+            f"(CALLME_SERVER__SECRET; for example: {secrets.token_hex(24)})"
+        )
+    if len(set(secret)) < 8:
+        raise ConfigError("server.secret is too simple to sign anything with")
+    if not config.database.url.startswith(("sqlite:///", "mysql://", "mariadb://")):
+        raise ConfigError("database.url must begin with sqlite:/// or mysql://")
+    if config.redis.url and not config.redis.url.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigError("redis.url must begin with redis://, rediss:// or unix://")
+    if config.redis.url and not config.is_shared:
+        raise ConfigError("redis.url is set, but a SQLite database belongs to one process alone")
+    for name in ("api_url",):
+        _check_url(f"wechat.{name}", getattr(config.wechat, name))
+    _check_url("server.base_url", config.base_url)
+    for proxy in config.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError as error:
+            raise ConfigError(f"server.trusted_proxies: {error}") from None
+    try:
+        unknown = set(config.call_fields.values()) - {"stall", "number", "note", "called_at"}
+    except ValueError:
+        raise ConfigError("wechat.call_fields must be like thing1=stall,thing3=note") from None
+    if unknown:
+        raise ConfigError(f"wechat.call_fields: nothing is called {', '.join(sorted(unknown))}")
+    if config.session.max_s < config.session.idle_s:
+        raise ConfigError("session.max_s is shorter than session.idle_s")
+    return config
+
+
+def masked(config: Config) -> dict[str, Any]:
+    """The configuration with secrets masked, for printing."""
+    tree: dict[str, Any] = msgspec.to_builtins(config)
+    for section in tree.values():
+        for key, value in section.items():
+            if key in SECRETS and value:
+                section[key] = _mask(str(value)) if key == "url" else "****"
+    return tree
+
+
+def what_is_off(config: Config) -> list[str]:
+    """What does not work because it is not set, in words."""
+    off = []
+    if not (config.wechat.diner_appid and config.wechat.diner_secret):
+        off.append("wechat.diner_appid/diner_secret: diners cannot sign in, no messages are sent")
+    if not (config.wechat.seller_appid and config.wechat.seller_secret):
+        off.append("wechat.seller_appid/seller_secret: sellers cannot sign in")
+    if not config.admins:
+        off.append("queue.admin_openids: nobody is an administrator")
+    if config.is_shared and not config.redis.url:
+        off.append("redis.url: several processes hear of each other's calls once a second only")
+    return off
+
+
+def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigError(f"there is no file {path}") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    tree: dict[str, dict[str, Any]] = {}
+    for name, value in environment.items():
+        if not name.startswith("CALLME_") or name == "CALLME_CONFIG":
+            continue
+        section, separator, key = name.removeprefix("CALLME_").partition("__")
+        if not separator:
+            raise ConfigError(f"{name}: settings are named CALLME_<SECTION>__<KEY>")
+        tree.setdefault(section.lower(), {})[key.lower()] = value
+    return tree
+
+
+def _merge(tree: dict[str, Any], more: Mapping[str, Mapping[str, Any]]) -> None:
+    for section, values in more.items():
+        target = tree.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{section} must be a section")
+        target.update({key: value for key, value in values.items() if value is not None})
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    text, _, path = str(error).partition(" - at `$.")
+    return f"{path.rstrip('`')}: {text}" if path else text
+
+
+def _check_url(name: str, url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{name} must begin with http:// or https://")
+
+
+def _mask(url: str) -> str:
+    """A url without the password in it."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    if not at:
+        return url
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}{separator}{user}{colon}{'****' if colon else ''}@{place}"
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _pair(word: str) -> tuple[str, str]:
+    field, separator, source = word.partition("=")
+    if not separator:
+        raise ValueError(word)
+    return field.strip(), source.strip()
