@@ -1,0 +1,39 @@
+"""`/api/v1/ws`: the WebSocket of the mini-programs, pages and boards."""
+
+from tornado.web import RequestHandler
+
+from handlers import cookies
+from handlers.answers import PROBLEM_JSON
+from handlers.connection import Connection, Desk
+from handlers.errors import Problem
+from handlers.upgrade import Door, upgrade
+from handlers.wire import encode
+
+
+class LiveSocket(RequestHandler):
+    """Route: `(r"/api/v1/ws", LiveSocket, {"desk": desk, "door": door})`."""
+
+    def initialize(self, desk: Desk, door: Door) -> None:
+        self.desk = desk
+        self.door = door
+
+    async def get(self) -> None:
+        headers = self.request.headers
+        address = self.desk.proxies.client(self.request.remote_ip or "", headers)
+        token = cookies.session_token(headers.get("Cookie", ""))
+        try:
+            await upgrade(
+                self,
+                self.door,
+                lambda transport: Connection(self.desk, transport, address=address, token=token),
+                connections=len(self.desk.hub.clients),
+            )
+        except Problem as problem:
+            self._refuse(problem)
+
+    def _refuse(self, problem: Problem) -> None:
+        self.set_status(problem.status)
+        for name, value in problem.headers.items():
+            self.set_header(name, value)
+        self.set_header("Content-Type", PROBLEM_JSON)
+        self.finish(encode(problem.body("")))
