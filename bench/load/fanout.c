@@ -37,15 +37,15 @@ static void heard(struct conn *c, const struct message *message)
     if (!json_u64(message->body, "seq", &seq))
         return;
     struct topic *topic = &topics[c->plan->topic];
+    if (c->seq && seq != c->seq + 1)
+        gaps++;
+    c->seq = seq;
     if (c->heard >= topic->published) {
         unexpected++;
         return;
     }
     if (topic->published - c->heard > SENT_KEPT)
         die("a subscriber is more than %u messages behind", SENT_KEPT);
-    if (c->seq && seq != c->seq + 1)
-        gaps++;
-    c->seq = seq;
     stats_add(&latencies, message->at_ns - topic->sent_ns[c->heard++ % SENT_KEPT]);
     topic->heard++;
     if (topic->heard % topic->subscribers == 0)

@@ -1,0 +1,108 @@
+"""Stalls, sellers, diners and their sessions, put straight into a new database.
+
+The one place where the benchmarks know how these are stored.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import msgspec
+from sqlalchemy import insert
+
+from accounts.model import App, Opened
+from accounts.service import Sessions
+from accounts.store import find_or_make_account
+from queueing.store import stream_of
+from sql.database import Database, Tx, open_database
+from sql.events import lock_streams
+from sql.tables.queueing import stall_sellers, stalls
+
+# So many sessions are opened at once; each batch is one commit.
+BATCH = 500
+
+
+class Login(msgspec.Struct):
+    """The two faces of a session: for the old dialect, and for everything else."""
+
+    key: str
+    token: str
+
+
+class SeededStall(msgspec.Struct):
+    id: int
+    sellers: list[Login]
+
+
+class Seeded(msgspec.Struct):
+    stalls: list[SeededStall]
+    diners: list[Login]
+
+
+def seed(url: str, secret: str, *, stalls: int, sellers_each: int, diners: int) -> Seeded:
+    """Migrate the database and fill it. Each stall has one seller, signed in on some devices."""
+    return asyncio.run(_seed(url, secret, stalls=stalls, sellers_each=sellers_each, diners=diners))
+
+
+async def _seed(url: str, secret: str, *, stalls: int, sellers_each: int, diners: int) -> Seeded:
+    db = await open_database(url, now=_now)
+    try:
+        await db.migrate()
+        sessions = Sessions(db, secret=secret, now=_now)
+        seeded = Seeded([], [])
+        for number in range(1, stalls + 1):
+            seller = await _account(db, "seller", number)
+            stall_id = await db.write(_make_stall, number, seller)
+            logins = await _log_in(sessions, "seller", [seller] * sellers_each)
+            seeded.stalls.append(SeededStall(stall_id, logins))
+        for first in range(0, diners, BATCH):
+            numbers = range(first, min(first + BATCH, diners))
+            accounts = await asyncio.gather(*(_account(db, "diner", n) for n in numbers))
+            seeded.diners += await _log_in(sessions, "diner", accounts)
+        await sessions.close()
+        return seeded
+    finally:
+        await db.close()
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def _account(db: Database, app: App, number: int) -> int:
+    account = await db.write(find_or_make_account, app, f"bench-{app}-{number:06}")
+    return account.id
+
+
+async def _log_in(sessions: Sessions, app: App, accounts: Iterable[int]) -> list[Login]:
+    opened: list[Opened] = await asyncio.gather(
+        *(sessions.open(account, app) for account in accounts)
+    )
+    return [Login(one.key_hex, one.jwt) for one in opened]
+
+
+def _make_stall(tx: Tx, number: int, seller: int) -> int:
+    """A stall that is never in the way: two taps are two numbers, nobody is reminded."""
+    row = {
+        "name": f"Stall {number}",
+        "person": "",
+        "phone": f"138{number:08}",
+        "claim_code": "",
+        "menu": "[]",
+        "image": "",
+        "balance_months": 12,
+        "charged_month": 999_912,
+        "disabled": False,
+        "pick": "cyclic",
+        "rest_s": 300,
+        "double_tap_s": 0.0,
+        "remind_after_s": 3600,
+        "release_after_min": 1440,
+        "created_at": tx.now,
+    }
+    key = tx.execute(insert(stalls), row).inserted_primary_key
+    assert key is not None
+    stall_id = int(key[0])
+    tx.execute(insert(stall_sellers), {"account_id": seller, "stall_id": stall_id, "since": tx.now})
+    lock_streams(tx, [stream_of(stall_id)])
+    return stall_id
