@@ -122,9 +122,9 @@ class Runner:
                 ran.append(watch.name)
                 await self._guarded(watch.name, watch.run)
         for job in self._jobs.values():
-            if job.name in woken or self._due.get(job.name, 0) <= self._now():
-                if await self._run_job(job, anyway=job.name in woken):
-                    ran.append(job.name)
+            is_due = job.name in woken or self._due.get(job.name, 0) <= self._now()
+            if is_due and await self._run_job(job, anyway=job.name in woken):
+                ran.append(job.name)
         return ran
 
     def _is_time_to_look(self, watch: Watch) -> bool:
