@@ -14,6 +14,7 @@ Fit = Callable[[str], str]
 
 _DATE = r"\d{4}(?:年\d{1,2}月\d{1,2}日|-\d{1,2}-\d{1,2})"
 _TIME = r"\d{1,2}:\d{2}"
+_UNNAMED = re.compile("[^A-Za-z\u3400-\u9fff ·]")
 
 
 def fit(data: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -44,7 +45,7 @@ def _thing(text: str) -> str:
 
 def _name(text: str) -> str:
     """Twenty letters, or ten characters as soon as one of them is Chinese."""
-    letters = "".join(c for c in text if c.isalpha() or c in " ·").strip()
+    letters = _UNNAMED.sub("", text).strip()
     return _cut(letters, 20 if letters.isascii() else 10)
 
 
@@ -56,7 +57,7 @@ def _kept(pattern: str, most: int) -> Fit:
 
 def _whole(pattern: str) -> Fit:
     """Take the text as it is or not at all."""
-    wanted = re.compile(pattern)
+    wanted = re.compile(pattern, re.ASCII)
     return lambda text: text if wanted.fullmatch(text) else ""
 
 
