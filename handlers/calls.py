@@ -1,9 +1,11 @@
 """What a route's function is given and what it may give back."""
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
+
+from accounts.model import Session
 
 # Who may use a route. PUBLIC: anyone; a good token is looked up all the same, a bad one ignored.
 PUBLIC: Final[frozenset[str]] = frozenset()
@@ -11,17 +13,6 @@ DINER: Final = frozenset({"diner"})
 SELLER: Final = frozenset({"seller"})
 ADMIN: Final = frozenset({"admin"})
 SIGNED_IN: Final = DINER | SELLER | ADMIN
-
-
-class Session(Protocol):
-    """Who signed in, as far as the edge looks at it."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def account_id(self) -> int: ...
-    @property
-    def roles(self) -> frozenset[str]: ...
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -41,12 +32,18 @@ class Call(msgspec.Struct, frozen=True):
     query: Any
     body: Any
     raw: bytes
-    session: Any
+    session: Session | None
     headers: Mapping[str, str]
     address: str
     request_id: str
     idempotency_key: str
     now: int
+
+    @property
+    def signed_in(self) -> Session:
+        """The session, on a route that is not PUBLIC."""
+        assert self.session is not None
+        return self.session
 
 
 class Response(msgspec.Struct, frozen=True):

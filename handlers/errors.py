@@ -11,13 +11,21 @@ from typing import Final
 
 import msgspec
 
-from sql.errors import CommitUnknown, DatabaseInUse, DatabaseUnavailable, NotMigrated
+from accounts import model as accounts
+from queueing import model as queueing
+from sql.errors import (
+    CommitUnknown,
+    DatabaseError,
+    DatabaseInUse,
+    DatabaseUnavailable,
+    NotMigrated,
+)
 
 # A code starts this URI and needs no page of its own: it names the problem, the detail explains it.
 TYPE_PREFIX: Final = "urn:callme:problem:"
 
-# How long a client should wait before it asks a database that is away again.
-DATABASE_RETRY_S: Final = 1.0
+# How long a client should wait before it asks again for what is away.
+UNAVAILABLE_RETRY_S: Final = 1.0
 
 # What msgspec says may repeat a value that was sent; a long one is not sent back.
 MESSAGE_MAX: Final = 200
@@ -113,18 +121,25 @@ class Refusals:
 
 def _translated(error: Exception, status: int) -> Problem:
     headers = {}
-    wait_s = getattr(error, "retry_after_s", DATABASE_RETRY_S if status == 503 else None)
+    wait_s = getattr(error, "retry_after_s", UNAVAILABLE_RETRY_S if status == 503 else None)
     if wait_s is not None:
         headers["Retry-After"] = whole_seconds(wait_s)
-    # What a database driver says names hosts and tables: for the log, not for the client.
-    detail = "Nothing was lost. Try again in a moment." if status == 503 else str(error)
     return Problem(
         status,
         getattr(error, "code", None) or _code_from_name(type(error).__name__),
-        detail,
+        _detail(error),
         title=getattr(error, "title", ""),
         headers=headers,
     )
+
+
+def _detail(error: Exception) -> str:
+    # What a database driver says names hosts and tables: for the log, not for the client.
+    if isinstance(error, CommitUnknown):
+        return "It may or may not have been done. Ask again with the same Idempotency-Key."
+    if isinstance(error, DatabaseError):
+        return "Nothing was changed. Try again in a moment."
+    return str(error)
 
 
 def _code_from_name(name: str) -> str:
@@ -143,12 +158,31 @@ def field_errors(message: str) -> tuple[FieldError, ...]:
     return (FieldError(path=(place.rstrip("`") or "$"), message=reason[:MESSAGE_MAX]),)
 
 
-# The domains add their lines here: one exception, one status.
+# One exception, one status; a domain's new exception gets its line here. 404 also stands for what
+# is another's: that it exists is nobody else's business. 409: not in this state, or not any more.
 REFUSALS: Final = Refusals(
     {
         DatabaseUnavailable: 503,
         CommitUnknown: 503,
         DatabaseInUse: 503,
         NotMigrated: 503,
+        accounts.SessionExpired: 401,
+        accounts.AccountBlocked: 403,
+        accounts.CodeRefused: 400,
+        accounts.WeChatRefused: 502,
+        accounts.WeChatUnavailable: 503,
+        queueing.StallNotFound: 404,
+        queueing.StallClosed: 409,
+        queueing.StallDue: 409,
+        queueing.NotYourStall: 404,
+        queueing.PoolExhausted: 409,
+        queueing.QueueEmpty: 409,
+        queueing.TicketNotFound: 404,
+        queueing.TicketNotLive: 409,
+        queueing.TicketNotCalled: 409,
+        queueing.InvalidNumber: 422,
+        queueing.InvalidNote: 422,
+        queueing.NumberTaken: 409,
+        queueing.UndoTooLate: 409,
     }
 )

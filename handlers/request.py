@@ -9,10 +9,11 @@ import msgspec
 import structlog
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerConnectionDelegate
 
+from accounts.model import Session
 from handlers import cookies
 from handlers.address import TrustedProxies
 from handlers.answers import JSON, PROBLEM_JSON, Answer, answer_for, has_seen
-from handlers.calls import Call, Session
+from handlers.calls import Call
 from handlers.errors import REFUSALS, Problem, Refusals, TooManyRequests
 from handlers.limits import Limits, address_key
 from handlers.routing import RAW, Endpoint, Resource, Route
