@@ -28,8 +28,10 @@ def iso_date(business_date: int) -> str:
 
 
 def parse_date(text: str) -> int:
-    """2026-11-20 → 20261120. Raises ValueError for what is no date."""
+    """2026-11-20 → 20261120. Raises ValueError for what is no date, or another spelling."""
     day = dt.date.fromisoformat(text)
+    if day.isoformat() != text:
+        raise ValueError(f"{text} is not written like {day.isoformat()}")
     return day.year * 10_000 + day.month * 100 + day.day
 
 

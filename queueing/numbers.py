@@ -47,13 +47,9 @@ class FreeNumbers:
         return number
 
     def take(self, number: int) -> None:
-        """Take this very number back; it must be free. Rare (undo), so it may search."""
-        for heap in (self._ready, self._resting):
-            for place, entry in enumerate(heap):
-                if entry[1] == number:
-                    del heap[place]
-                    heapify(heap)
-                    return
+        """Take this very number back. Rare (an undo), so it may look at all of them."""
+        self._ready = _without(self._ready, number)
+        self._resting = _without(self._resting, number)
 
     def give_back(self, number: int, *, ended_at: int | None) -> None:
         """Free a number whose ticket ended then, or (None) that has nothing to rest from."""
@@ -74,6 +70,12 @@ class FreeNumbers:
         while resting and resting[0][0] <= rested:
             _, number = heappop(resting)
             heappush(self._ready, (self._ranks[number], number))
+
+
+def _without(heap: list[tuple[int, int]], number: int) -> list[tuple[int, int]]:
+    kept = [entry for entry in heap if entry[1] != number]
+    heapify(kept)
+    return kept
 
 
 def _ranks(used: Mapping[int, int]) -> dict[int, int]:

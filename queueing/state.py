@@ -7,6 +7,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Mapping
 from copy import copy
+from itertools import accumulate
 from typing import Any
 
 from queueing import undo
@@ -219,12 +220,9 @@ class PoolState:
         """
         steps = [(ticket.issued_at, 1) for ticket in self._live.values()]
         steps += [(ended_at, -1) for ended_at in self._ended.values()]
-        free = LOW_AT
-        for _, step in sorted(steps, reverse=True):
-            free += step
-            if not LOW_AT < free <= LOW_OVER:
-                return free > LOW_OVER
-        return True
+        changes = accumulate(step for _, step in sorted(steps, reverse=True))
+        rise = LOW_OVER - LOW_AT
+        return next((change > rise for change in changes if not 0 < change <= rise), True)
 
 
 def _id(ticket: Ticket) -> int:
