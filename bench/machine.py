@@ -73,6 +73,37 @@ def cpu_s(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+class Watch:
+    """What everybody else on these cores takes while something is measured."""
+
+    def __init__(self, server: int | None) -> None:
+        self._server = server
+        self._begun = time.monotonic()
+        self._all_s = _busy_s()
+        self._ours_s = self._ours()
+
+    def others(self) -> float:
+        """Their share of the cores, from 0 to 1."""
+        others_s = (_busy_s() - self._all_s) - (self._ours() - self._ours_s)
+        wall_s = (time.monotonic() - self._begun) * len(_CORES)
+        return max(0.0, others_s / wall_s)
+
+    def _ours(self) -> float:
+        times = os.times()
+        mine_s = times.user + times.system + times.children_user + times.children_system
+        return mine_s + (cpu_s(self._server) if self._server is not None else 0.0)
+
+
+def _busy_s() -> float:
+    """Time the cores have spent in programs, without that of interrupts, which nobody is billed."""
+    ticks = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name.removeprefix("cpu").isdecimal() and int(name.removeprefix("cpu")) in _CORES:
+            ticks += sum(map(int, fields[:3]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def settle(pid: int, *, timeout_s: float = 15.0) -> None:
     """Wait until a server has done with the clients of the last measurement."""
     deadline = time.monotonic() + timeout_s

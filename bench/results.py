@@ -6,7 +6,7 @@ from statistics import median
 import msgspec
 
 from bench.generator import Figures, LoadFailed
-from bench.machine import settle
+from bench.machine import Watch, settle
 
 OURS = "callme"
 
@@ -23,6 +23,8 @@ class Row(msgspec.Struct, kw_only=True):
     p50_ms: float | None = None
     p99_ms: float | None = None
     note: str = ""
+    others: float = 0.0
+    """What other programs took of the cores meanwhile, from 0 to 1."""
 
 
 class Goal(msgspec.Struct):
@@ -76,6 +78,10 @@ FAULTS = (
 )
 
 
+# Above this share the figures say as much about the neighbours as about the server.
+OTHERS_MAX = 0.1
+
+
 def interleaved(rounds: int, entries: Sequence[Entry]) -> list[Row]:
     """Measure all entries, round after round, so that a drift of the machine meets all alike."""
     figures: list[list[Figures]] = [[] for _ in entries]
@@ -86,12 +92,14 @@ def interleaved(rounds: int, entries: Sequence[Entry]) -> list[Row]:
                 continue
             if entry.pid is not None:
                 settle(entry.pid)
+            watch = Watch(entry.pid)
             try:
                 measured = entry.measure()
             except LoadFailed as failure:
                 failures[place] = str(failure)[:300]
                 continue
-            figures[place].append(measured)
+            others = 0.0 if entry.pid is None else watch.others()
+            figures[place].append(measured | {"others": others})
             print(
                 f"  round {number + 1}: {entry.work}, {entry.who}: "
                 f"{measured.get(entry.figure, 0):,.6g} {entry.unit}",
@@ -112,9 +120,11 @@ def _row(entry: Entry, measured: list[Figures], failure: str) -> Row:
     for name in ("p50_ms", "p99_ms"):
         if all(name in figures for figures in measured):
             setattr(row, name, median(figures[name] for figures in measured))
+    row.others = median(figures["others"] for figures in measured)
     faults = {name: sum(figures.get(name, 0) for figures in measured) for name in FAULTS}
     told = [f"{count:.0f} {name}" for name, count in faults.items() if count]
-    row.note = "; ".join([*filter(None, [failure]), *told])
+    busy = f"others took {row.others:.0%} of the cores" if row.others > OTHERS_MAX else ""
+    row.note = "; ".join([*filter(None, [failure, busy]), *told])
     return row
 
 

@@ -97,6 +97,8 @@ struct conn {
     uint64_t sent_ns;
     uint64_t ticket;
     uint32_t number;
+    uint64_t kept_ticket;
+    uint32_t kept_number;
     bool finishing;
     uint32_t unanswered;
     uint64_t seq;

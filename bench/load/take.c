@@ -1,10 +1,11 @@
 /* Taking numbers and giving them back, and distrusting every one of them.
  *
- * Each connection takes a number at its stall, finishes that ticket, takes the
- * next.  A number that comes while its stall still has it live, or an id that
- * came before, is counted as a duplicate.  A number counts as live from the
- * answer that brought it until its finish is sent, so nothing is called a
- * duplicate that a correct server could do.
+ * Each connection takes a number at its stall, takes the next, finishes the one
+ * before, and so on: every number is held for a while, so that a second caller
+ * can be caught with it.  A number that comes while its stall still has it live,
+ * or an id that came before, is counted as a duplicate.  A number counts as live
+ * from the answer that brought it until its finish is sent, so nothing is called
+ * a duplicate that a correct server could do.
  *
  * With --apart all take until LIVE_PER_STALL are out, the clock stops, all is
  * finished, the clock goes on: takes alone are measured. */
@@ -18,6 +19,11 @@
 #define NUMBERS 1000u
 /* 99 numbers make a pool; those under way must fit as well. */
 #define LIVE_PER_STALL 80u
+
+struct held {
+    uint64_t ticket;
+    uint32_t number;
+};
 
 static struct plan plan;
 static struct conn *conns;
@@ -136,6 +142,20 @@ static bool is_answer(const struct conn *c, const struct message *message)
            (json_u64(message->body, "id", &id) && id == c->request_id);
 }
 
+/* Keeps the ticket just taken and finishes the one kept before; false without one. */
+static bool finish_kept(struct conn *c)
+{
+    struct held before = {c->kept_ticket, c->kept_number};
+    c->kept_ticket = c->ticket;
+    c->kept_number = c->number;
+    if (!before.number)
+        return false;
+    c->ticket = before.ticket;
+    c->number = before.number;
+    finish(c);
+    return true;
+}
+
 static void answered_in_turn(struct conn *c, const struct message *message)
 {
     if (!is_answer(c, message))
@@ -149,15 +169,18 @@ static void answered_in_turn(struct conn *c, const struct message *message)
             refused(message);
         if (!stopped)
             take(c);
-    } else if (read_ticket(c, message)) {
+        return;
+    }
+    if (read_ticket(c, message)) {
         stats_add(&takes, latency);
         check(c);
-        finish(c);
+        if (finish_kept(c))
+            return;
     } else {
         refused(message);
-        if (!stopped)
-            take(c);
     }
+    if (!stopped)
+        take(c);
 }
 
 static bool none_unanswered(void)
@@ -188,16 +211,19 @@ static double measure_in_turn(void)
     struct stats measured_finishes = finishes;
     stopped = true;
     await_all();
+    for (uint32_t i = 0; i < options.connections; i++) {
+        conns[i].ticket = conns[i].kept_ticket;
+        conns[i].number = conns[i].kept_number;
+        if (conns[i].number)
+            finish(&conns[i]);
+    }
+    await_all();
     takes = measured;
     finishes = measured_finishes;
     return took_s;
 }
 
 /* Takes alone: what was taken in this round is kept to be finished after it. */
-struct held {
-    uint64_t ticket;
-    uint32_t number;
-};
 static struct held (*held)[LIVE_PER_STALL];
 static uint32_t *held_count;
 static uint32_t quota;
