@@ -111,6 +111,7 @@ class Exchange(HTTPMessageDelegate):
         self._body_max = BODY_MAX
         self._wait_s = 0.0
         self._began = 0.0
+        self._is_last = False
         self._is_abandoned = False
 
     # ------------------------------------------------------------ what Tornado calls
@@ -193,7 +194,7 @@ class Exchange(HTTPMessageDelegate):
             # Answered before it is read. The bound is lifted so that Tornado does not answer as
             # well; it stops reading when our answer is sent.
             self._conn.set_max_body_size(length)
-            self._refuse(self._too_large())
+            self._refuse_unread(self._too_large())
             return
         self._conn.set_max_body_size(read_max)
         self._timer = asyncio.get_running_loop().call_later(
@@ -201,7 +202,12 @@ class Exchange(HTTPMessageDelegate):
         )
 
     def _body_is_late(self) -> None:
-        self._refuse(Problem(408, "body.late", "The body did not come in time."))
+        self._refuse_unread(Problem(408, "body.late", "The body did not come in time."))
+
+    def _refuse_unread(self, problem: Problem) -> None:
+        # What is left of the body cannot be told from the next request: Tornado closes.
+        self._is_last = True
+        self._refuse(problem)
 
     def _too_large(self) -> Problem:
         return Problem(413, "body.too_large", f"At most {self._body_max} bytes are taken here.")
@@ -272,6 +278,8 @@ class Exchange(HTTPMessageDelegate):
     def _send(self, answer: Answer, headers: HTTPHeaders) -> None:
         headers["X-Request-Id"] = self._request.id
         headers["Date"] = http_date(self._front.edge.now() // 1000)
+        if self._is_last:
+            headers["Connection"] = "close"
         body = None if self._request.method == "HEAD" else answer.body
         sent = self._conn.write_headers(start_line(answer.status), headers, body)
         self._conn.finish()

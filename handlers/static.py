@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -136,6 +137,16 @@ class PageHandler(RequestHandler):
         if status == 405:
             self.set_header("Allow", "GET, HEAD")
         self.finish(encode(Problem(status, code).body(self.request_id)))
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        # A refusal is no warning: the access log has its status, and anybody can cause one.
+        if not isinstance(value, HTTPError):
+            log.error("request failed", request_id=self.request_id, exc_info=value)
 
 
 class Nothing(PageHandler):
