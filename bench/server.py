@@ -78,6 +78,9 @@ class Callme:
             "CALLME_SERVER__PORT": str(self.process.port),
             "CALLME_SERVER__BASE_URL": f"http://127.0.0.1:{self.process.port}",
             "CALLME_SERVER__SECRET": SECRET,
+            "CALLME_SERVER__MEDIA_DIR": f"{self._folder}/media",
+            # As the peers, which write none either.
+            "CALLME_SERVER__ACCESS_LOG": "false",
             "CALLME_DATABASE__URL": self.url,
             "CALLME_LIMITS__ENABLED": "false",
             # Nothing measured here asks WeChat; were it asked, nobody would answer.
