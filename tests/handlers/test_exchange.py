@@ -13,7 +13,7 @@ from handlers import cookies
 from handlers.address import TrustedProxies
 from handlers.limits import Limit, Limits
 from handlers.routing import Route
-from sql.errors import CommitUnknown, Overloaded
+from sql.errors import CommitUnknown, DatabaseUnavailable, Overloaded
 from tests.handlers.toys import NOON, Server, ToyLost, serving
 
 DINER = {"Authorization": "Bearer diner-token"}
@@ -379,6 +379,19 @@ async def test_an_unknown_outcome_asks_for_a_repeat_with_the_same_key(server: Se
 
     assert (reply.status, reply.code) == (503, "database.commit_unknown")
     assert "same Idempotency-Key" in reply.json["detail"]
+
+
+async def test_sessions_that_cannot_be_looked_up_are_no_refusal_of_the_client() -> None:
+    async def away(token: str) -> object:
+        raise DatabaseUnavailable
+
+    async with serving(authenticate=away) as server:
+        needed = await server.ask("POST", "/api/v1/toys", BEAR, DINER)
+        optional = await server.ask("GET", "/api/v1/toys/7", headers=DINER)
+
+    assert (needed.status, needed.code) == (503, "database.unavailable")
+    assert optional.status == 503
+    assert not server.toys.calls
 
 
 @pytest.mark.parametrize("path", ["fail", "fail-later"])

@@ -165,3 +165,29 @@ async def test_the_log_tells_pages_without_their_queries(web: Path) -> None:
     (line,) = lines
     assert (line["route"], line["status"], line["request_id"]) == ("PageFile", 200, "r-1")
     assert "s3cret" not in str(line)
+
+
+@pytest.mark.browser
+async def test_the_api_page_shows_the_document_within_its_policy() -> None:
+    """Chromium itself says whether a policy is broken, and that the document could be drawn."""
+    from playwright.async_api import async_playwright
+
+    rules = page_rules(Path(__file__).parents[2] / "web", base_url=BASE)
+    complaints: list[str] = []
+    async with (
+        serving(fallback=application(rules, access_log=False)) as server,
+        async_playwright() as driver,
+    ):
+        browser = await driver.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        page = await browser.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        await page.goto(f"http://127.0.0.1:{server.port}/docs/")
+        await page.click("#operations-tag-toys >> nth=0")
+        await page.click("text=Make a toy.")
+        await page.wait_for_selector("text=Idempotency-Key")
+        await browser.close()
+
+    assert complaints == []

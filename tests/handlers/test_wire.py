@@ -11,17 +11,16 @@ from handlers.wire import INTEGER_MAX, encode, from_rfc3339, query_fields, reade
 
 END_OF_9999 = 253_402_300_799_999
 
+text = st.text(st.characters(codec="utf-8"))
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-INTEGER_MAX, INTEGER_MAX)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=("Cs",))),
-    lambda inner: st.lists(inner) | st.dictionaries(
-        st.text(st.characters(exclude_categories=("Cs",))), inner
-    ),
+    | text,
+    lambda inner: st.lists(inner) | st.dictionaries(text, inner),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
 @given(st.integers(0, END_OF_9999))
