@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -137,6 +137,36 @@ class Sessions:
             self._cache.know_jwt(held, fingerprint(token))
         self._use(held, now)
         return held.session
+
+    def still(self, session: Session) -> bool | Awaitable[bool]:
+        """Whether a session known from before has not ended since; asking counts as a use.
+
+        For sockets, whose token was shown once. Plain while the session is in memory.
+        """
+        held = self._cache.get(session.id)
+        now = self._now()
+        is_fresh = held is not None and (
+            not self._shared or 0 <= now - held.read_at <= REREAD_AFTER_MS
+        )
+        if held is None or not is_fresh or not self._is_held_live(held):
+            return self._still(session)
+        self._use(held, now)
+        return True
+
+    async def _still(self, session: Session) -> bool:
+        rows = await self._db.read(store.read_sessions, [session.id])
+        now = self._now()
+        if not rows or not self._lives(rows[0], now):
+            self._ended([session.id])
+            return False
+        held = self._cache.get(session.id)
+        if held is not None:
+            held.read_at = now
+            self._use(held, now)
+        else:
+            self._unwritten[session.id] = now
+            self._start_writing()
+        return True
 
     async def end(self, session: Session) -> None:
         """Sign out. Repeatable."""

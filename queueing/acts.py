@@ -17,6 +17,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     """verb is a name in VERBS; an act names its stall or its ticket, which names the stall.
 
     key: made by the client; the same account asking again with it gets the first answer.
+    called_at: which call is acknowledged; 0 for the last one.
     """
 
     verb: str
@@ -27,6 +28,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     grant: str = ""
     key: str = ""
+    called_at: int = 0
 
     @property
     def stall(self) -> int:
@@ -55,6 +57,14 @@ def _live_id(pool: Pool, number: int) -> int:
     return ticket.id
 
 
+def _acknowledge(pool: Pool, act: Act, now: int) -> Ticket:
+    """A phone that shows an earlier call has not shown the last one."""
+    ticket = pool.ticket(act.ticket_id)
+    if act.called_at and ticket.called_at != act.called_at:
+        return ticket
+    return pool.acknowledge(act.ticket_id, act.by, now)
+
+
 VERBS: dict[str, Callable[[Pool, Act, int], Outcome]] = {
     "issue": lambda pool, act, now: pool.issue(act.by, now, double_tap=not act.key),
     "follow": lambda pool, act, now: pool.follow(act.number, act.by, act.note, act.grant, now),
@@ -67,7 +77,7 @@ VERBS: dict[str, Callable[[Pool, Act, int], Outcome]] = {
     "cancel": lambda pool, act, now: pool.cancel(act.ticket_id, act.by, now),
     "undo": lambda pool, act, now: pool.undo(act.ticket_id, act.by, now),
     "clear": lambda pool, act, now: pool.clear(act.by, now),
-    "acknowledge": lambda pool, act, now: pool.acknowledge(act.ticket_id, act.by, now),
+    "acknowledge": _acknowledge,
     "mark_unreached": lambda pool, act, now: pool.mark_unreached(act.ticket_id, now),
     "release_overdue": lambda pool, _, now: pool.release_overdue(now),
     # The old dialect knows numbers only.

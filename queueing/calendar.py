@@ -77,3 +77,9 @@ def rfc3339(ms: int) -> str:
 def _second(second: int) -> str:
     # A ticket's times are written with every event about it, hence the cache.
     return dt.datetime.fromtimestamp(second, dt.UTC).isoformat()[:19]
+
+
+def beijing_minute(ms: int) -> str:
+    """2026-11-20 12:05, as a person in Beijing reads it."""
+    at = dt.datetime.fromtimestamp(ms // 1000, BEIJING)
+    return at.strftime("%Y-%m-%d %H:%M")

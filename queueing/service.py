@@ -10,6 +10,7 @@ import msgspec
 
 from queueing import store
 from queueing.acts import Act
+from queueing.calendar import business_date
 from queueing.messages import QueueOut, TicketOut, queue_out, ticket_out
 from queueing.model import (
     SYSTEM,
@@ -19,6 +20,7 @@ from queueing.model import (
     Status,
     Ticket,
     TicketNotFound,
+    stall_of,
 )
 from queueing.pool import Pool
 from queueing.stalls.store import stall_of_seller
@@ -38,6 +40,9 @@ REMINDER_STALE_MS = 30 * 60_000
 # the time as well.
 SNAPSHOT_AGE_MS = 5_000
 SNAPSHOTS_MAX = 2_000
+
+# Events a diner's client acknowledges.
+CALLS = frozenset({"ticket.called", "ticket.recalled"})
 
 SendReminder = Callable[[dict[str, Any]], Awaitable[object]]
 
@@ -104,9 +109,20 @@ class Queues:
         """call, recall, finish, no_show, requeue, cancel or undo a ticket."""
         return await self.act(Act(verb=verb, by=by, ticket_id=ticket_id, key=key))
 
-    async def acknowledge(self, ticket_id: int, by: Actor) -> Ticket:
-        """The diner's client has shown the call."""
-        return await self.act(Act(verb="acknowledge", by=by, ticket_id=ticket_id))
+    async def acknowledge(self, ticket_id: int, by: Actor, *, seq: int = 0) -> None:
+        """The diner's client has shown the call: of event seq, or (0) the last one.
+
+        What is no call of this ticket, or not its last one any more, changes nothing.
+        Raises TicketNotFound, TicketNotCalled.
+        """
+        called_at = 0
+        if seq:
+            stream = stream_of(stall_of(ticket_id))
+            _, shown = await self.missed(stream, seq - 1, 1, ticket_id)
+            if not shown or shown[0].name not in CALLS:
+                return
+            called_at = shown[0].at
+        await self.act(Act(verb="acknowledge", by=by, ticket_id=ticket_id, called_at=called_at))
 
     async def clear(self, stall_id: int, by: Actor) -> list[Ticket]:
         """Cancel the stall's un-noted, uncalled numbers."""
@@ -227,9 +243,24 @@ class Queues:
         self._stalls_of[by.account_id] = stall_id
         return stall_id
 
+    async def is_staff(self, by: Actor, stall_id: int) -> bool:
+        """Whether the actor works for the stall."""
+        if by.kind == "admin":
+            return True
+        if by.kind != "seller":
+            return False
+        try:
+            return await self.stall_of(by) == stall_id
+        except NotYourStall:
+            return False
+
     def forget_sellers(self) -> None:
         """Who runs which stall has changed."""
         self._stalls_of.clear()
+
+    def business_date(self) -> int:
+        """Today (YYYYMMDD) in Beijing."""
+        return business_date(self._now())
 
     async def statistics(
         self, *, from_date: int, to_date: int, stall_id: int | None = None

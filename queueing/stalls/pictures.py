@@ -46,9 +46,11 @@ class Pictures:
             drawn = await asyncio.to_thread(redraw, data)
             return await asyncio.to_thread(self._store, name, drawn)
 
-    async def keep_as_is(self, data: bytes, *, name: str) -> str:
-        """Store a picture of our own making or WeChat's under name.png."""
-        return await asyncio.to_thread(self._write, f"{name}.png", data)
+    async def keep_as(self, data: bytes, *, name: str) -> str:
+        """As keep, under the very name, for a picture that stays. Raises BadPicture."""
+        async with self._drawing:
+            drawn = await asyncio.to_thread(redraw, data)
+            return await asyncio.to_thread(self._write, f"{name}.png", drawn)
 
     def find(self, name: str) -> str | None:
         """The file of that name, if there is one."""

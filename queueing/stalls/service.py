@@ -13,7 +13,8 @@ from queueing.stalls import store
 from queueing.stalls.model import MonthEntry, Renewed
 from queueing.stalls.pictures import Pictures
 from queueing.store import load_stalls
-from sql.database import Database
+from sql.database import Database, Tx
+from sql.idempotency import fingerprint, once
 
 log = logging.getLogger("callme.queueing")
 
@@ -149,23 +150,28 @@ class Stalls:
     async def code_url(self, by: Actor) -> str:
         """The address of the mini-program code of one's stall, made by WeChat once.
 
-        Raises NotYourStall, and what make_code raises; nothing is kept then.
+        Raises NotYourStall, BadPicture, and what make_code raises; nothing is kept then.
         """
         stall = await self.of_seller(by)
         name = f"code-{stall.id}"
         file = self._pictures.find(name)
         if file is None:
             picture = await self._make_code(f"sellerId={stall.id}", STALL_PAGE)
-            file = await self._pictures.keep_as_is(picture, name=name)
+            file = await self._pictures.keep_as(picture, name=name)
         return f"{self._base_url}/media/{file}"
 
     # Months
 
-    async def renew(self, stall_id: int, *, months: int, reason: str, by: Actor) -> Renewed:
-        """Add months by hand. Raises StallNotFound."""
-        return await self._db.write(
-            store.renew, stall_id, months=months, reason=reason, by=by.account_id
+    async def renew(
+        self, stall_id: int, *, months: int, reason: str, by: Actor, key: str = ""
+    ) -> Renewed:
+        """Add months by hand, once per key. Raises StallNotFound, KeyReused."""
+        mark = fingerprint("renew", stall_id, months, reason)
+        scope = f"renew:{by.account_id}"
+        answer = await self._db.write(
+            once, scope, key, mark, _renew, stall_id, months, reason, by.account_id
         )
+        return msgspec.json.decode(answer, type=Renewed)
 
     async def renew_by_phone(self, phone: str, *, months: int, by: Actor) -> Renewed:
         """The old dialect's renewal: an unknown phone makes the stall.
@@ -191,3 +197,9 @@ class Stalls:
         for stall_id in await self._db.read(store.stalls_to_charge):
             taken += await self._db.write(store.charge_months, stall_id)
         return taken
+
+
+def _renew(tx: Tx, stall_id: int, months: int, reason: str, by: int) -> str:
+    """As store.renew, its outcome as the text that a repeat of the key is answered with."""
+    renewed = store.renew(tx, stall_id, months=months, reason=reason, by=by)
+    return msgspec.json.encode(renewed).decode()

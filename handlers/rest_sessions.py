@@ -1,0 +1,79 @@
+"""Signing in and out over REST."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from accounts.model import Opened
+from accounts.service import People, Sessions
+from handlers.actors import signed_in
+from handlers.calls import SIGNED_IN, Call, Response
+from handlers.errors import TooManyRequests
+from handlers.limits import Limits, address_key
+from handlers.routing import Route
+from handlers.wire import rfc3339
+
+
+class SessionNew(msgspec.Struct, frozen=True):
+    """code: what wx.login gave to the mini-program of this app; good once."""
+
+    app: Literal["diner", "seller"]
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class AccountOut(msgspec.Struct, frozen=True):
+    id: int
+    roles: list[str]
+
+
+class SessionOut(msgspec.Struct, frozen=True):
+    token: str
+    expires_at: str
+    account: AccountOut
+
+
+def session_out(opened: Opened) -> SessionOut:
+    session = opened.session
+    return SessionOut(
+        opened.jwt,
+        rfc3339(opened.expires_at),
+        AccountOut(session.account_id, sorted(session.roles)),
+    )
+
+
+def routes(people: People, sessions: Sessions, limits: Limits) -> list[Route]:
+    async def sign_in(call: Call) -> SessionOut:
+        guard_sign_in(limits, call.address, call.now)
+        return session_out(await people.sign_in(call.body.app, call.body.code))
+
+    async def sign_out(call: Call) -> Response:
+        await sessions.end(signed_in(call))
+        return Response(204)
+
+    return [
+        Route(
+            "POST",
+            "/api/v1/sessions",
+            sign_in,
+            body=SessionNew,
+            returns=SessionOut,
+            area="sign-in",
+            summary="Sign in with a mini-program's code",
+            errors=("wechat.code_refused", "wechat.unavailable", "account.blocked"),
+        ),
+        Route(
+            "DELETE",
+            "/api/v1/sessions/current",
+            sign_out,
+            status=204,
+            who=SIGNED_IN,
+            area="sign-in",
+            summary="Sign out; its sockets are closed",
+        ),
+    ]
+
+
+def guard_sign_in(limits: Limits, address: str, now: int) -> None:
+    """Count a sign-in of this address. Raises TooManyRequests."""
+    if limits.enabled and (wait_s := limits.sign_in.allow(address_key(address), now)):
+        raise TooManyRequests(wait_s)

@@ -1,0 +1,401 @@
+"""The wiring: every part is made here, given what it needs, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from accounts.model import Session
+from accounts.service import Messages, People, Sessions
+from accounts.wechat import MiniProgram
+from handlers import (
+    openapi,
+    operations,
+    rest_admin,
+    rest_queue,
+    rest_sessions,
+)
+from handlers.actors import actor_of
+from handlers.address import TrustedProxies
+from handlers.commands import commands
+from handlers.connection import Desk
+from handlers.http import Front, http_server
+from handlers.hub import Hub
+from handlers.limits import Limit, Limits
+from handlers.operations import Readiness
+from handlers.pulse import Pulse
+from handlers.request import Edge
+from handlers.routing import Route, Table
+from handlers.socket import LiveSocket
+from handlers.static import application, page_rules
+from handlers.topics import Topic
+from handlers.upgrade import Door
+from queueing.service import Queues
+from queueing.stalls.pictures import Pictures
+from queueing.stalls.service import Defaults, Stalls
+from queueing.store import REMINDER
+from server.clock import now as system_now
+from server.config import Config
+from server.doorbell import Doorbell
+from server.jobs import Runner, Watch
+from server.metrics import Figures, HttpFigures, exposition
+from server.outbox import Outbox
+from server.reminders import reminder_message
+from server.schedule import schedule
+from sql import jobs as job_rows
+from sql.database import open_database
+from sql.errors import DatabaseError
+from sql.events import Event, Head, heads
+from sql.types import Millis
+
+log = logging.getLogger("callme.server")
+
+WEB = Path(__file__).parent.parent / "web"
+
+# What is in hand at a stop may end; a socket's client comes back anyway.
+STOP_WAIT_S = 5.0
+BACKLOG = 4096
+
+# The cyclic collector walks every connection's objects: with ten thousand of them open it took
+# half of the processor at its default of 700.
+GC_THRESHOLD = 50_000
+
+
+class App:
+    """A running server. Made by `start`."""
+
+    def __init__(self, config: Config, now: Callable[[], Millis]) -> None:
+        self.config = config
+        self.now = now
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.port = 0
+        self._stopped = False
+
+    async def _build(self, *, migrate: bool) -> None:
+        config = self.config
+        self.db = await open_database(config.database.url, now=self.now, told=self._told)
+        if migrate:
+            await self.db.migrate()
+        self._build_accounts()
+        self._build_queueing()
+        self._build_live()
+        self._build_jobs()
+        self._build_http()
+
+    # Parts
+
+    def _build_accounts(self) -> None:
+        config, wechat = self.config, self.config.wechat
+        self.sessions = Sessions(
+            self.db,
+            secret=config.server.secret,
+            now=self.now,
+            idle_s=config.session.idle_s,
+            max_s=config.session.max_s,
+            admins=config.admins,
+            shared=config.is_shared,
+        )
+        self.wechat = MiniProgram(
+            wechat.api_url,
+            {
+                "diner": (wechat.diner_appid, wechat.diner_secret),
+                "seller": (wechat.seller_appid, wechat.seller_secret),
+            },
+            db=self.db,
+            now=self.now,
+        )
+        self.people = People(self.db, self.wechat, self.sessions)
+        self.messages = Messages(self.db, self.wechat)
+
+    def _build_queueing(self) -> None:
+        queue = self.config.queue
+        self.queues = Queues(
+            self.db,
+            now=self.now,
+            send_reminder=self._send_reminder,
+            shared=self.config.is_shared,
+        )
+        self.pictures = Pictures(Path(self.config.server.media_dir))
+        self.stalls = Stalls(
+            self.db,
+            pictures=self.pictures,
+            make_code=self._make_code,
+            defaults=Defaults(
+                pick=queue.pick,
+                rest_s=queue.rest_s,
+                double_tap_s=queue.double_tap_s,
+                remind_after_s=queue.remind_after_s,
+                release_after_min=queue.release_after_min,
+            ),
+            sellers_changed=self.queues.forget_sellers,
+            base_url=self.config.base_url,
+        )
+
+    async def _send_reminder(self, payload: dict[str, Any]) -> object:
+        wechat = self.config.wechat
+        message = reminder_message(payload, fields=self.config.call_fields, page=wechat.call_page)
+        return await self.messages.deliver_subscribe_message(msgspec.to_builtins(message))
+
+    async def _make_code(self, scene: str, page: str) -> bytes:
+        return await self.wechat.mini_program_code("diner", scene=scene, page=page, width=430)
+
+    def _build_live(self) -> None:
+        self.hub = Hub(missed=self.queues.missed, snapshot=self._snapshot, now=self.now)
+        self.sessions.on_end(self.hub.end_session)
+        self.pulse = Pulse()
+        self.limits = _limits(self.config)
+        self.proxies = TrustedProxies(self.config.trusted_proxies)
+        self.desk = Desk(
+            hub=self.hub,
+            pulse=self.pulse,
+            now=self.now,
+            authenticate=self._authenticate,
+            still_valid=self.sessions.still,
+            may_listen=self._may_listen,
+            acknowledge=self._acknowledge,
+            commands=commands(self.queues, self.limits, self.now),
+            limits=self.limits,
+            proxies=self.proxies,
+        )
+        self.door = Door(
+            self.pulse,
+            base_url=self.config.base_url,
+            origins=self.config.allowed_origins,
+            counters=self.hub.counters,
+        )
+        self.doorbell: Doorbell | None = None
+        if self.config.redis.url:
+            self.doorbell = Doorbell(self.config.redis.url, name=self.name, rung=self.hub.doorbell)
+
+    def _build_jobs(self) -> None:
+        self.outbox = Outbox(
+            self.db,
+            {REMINDER: self.queues.deliver_reminder},
+            now=self.now,
+            runner=self.name,
+        )
+        watches = [
+            Watch("reminders", self.queues.mark_unreached, 2),
+            Watch("sockets", self._rejudge, 30),
+        ]
+        self.jobs = Runner(
+            self.db,
+            jobs=schedule(
+                self.db,
+                self.sessions,
+                self.queues,
+                self.stalls,
+                sweep_s=self.config.session.sweep_s,
+            ),
+            watches=watches,
+            now=self.now,
+            name=self.name,
+        )
+        # Apart from the jobs: WeChat may take its time, and calls must not wait for it.
+        self.deliveries = self._runner(Watch("outbox", self.outbox.deliver_due, 2))
+        self.runners = [self.jobs, self.deliveries]
+        if self.config.is_shared:
+            self.runners.append(self._runner(Watch("streams", self._look_at_streams, 1)))
+
+    def _runner(self, watch: Watch) -> Runner:
+        return Runner(self.db, jobs=(), watches=(watch,), now=self.now, name=self.name)
+
+    def _build_http(self) -> None:
+        config = self.config
+        self.http_figures = HttpFigures()
+        self.figures = Figures(self.db, self.hub, self.runners, self.outbox, self.http_figures)
+        self.table = Table(self._routes())
+        rules = [
+            (r"/api/v1/ws", LiveSocket, {"desk": self.desk, "door": self.door}),
+            *page_rules(WEB, base_url=config.base_url, media=self.pictures.folder),
+        ]
+        edge = Edge(
+            now=self.now,
+            authenticate=self._authenticate,
+            limits=self.limits,
+            proxies=self.proxies,
+            fallback=application(rules, proxies=self.proxies, access_log=config.server.access_log),
+            observe=self.http_figures.observe,
+            access_log=config.server.access_log,
+        )
+        self.front = Front(self.table, edge)
+        self.http: HTTPServer = http_server(self.front)
+
+    def _routes(self) -> list[Route]:
+        routes = [
+            *rest_sessions.routes(self.people, self.sessions, self.limits),
+            *rest_queue.routes(self.queues, self.stalls, self.limits),
+            *rest_admin.routes(self.queues, self.stalls, self._read_runs),
+            *operations.routes(self._readiness, exposition(self.figures)),
+        ]
+        return [*routes, openapi.route(routes)]
+
+    # Life
+
+    async def start(self, *, migrate: bool = True) -> None:
+        """Listen. Raises DatabaseError, OSError (the port is taken)."""
+        await self._build(migrate=migrate)
+        try:
+            server = self.config.server
+            sockets = bind_sockets(server.port, server.host, backlog=BACKLOG)
+        except OSError:
+            await self.db.close()
+            raise
+        self.port = sockets[0].getsockname()[1]
+        self.pulse.start()
+        for runner in self.runners:
+            await runner.start()
+        if self.doorbell is not None:
+            self.doorbell.start()
+        self.http.add_sockets(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 20)
+        log.info("listening on %s:%d", server.host, self.port)
+
+    async def stop(self) -> None:
+        """Take nothing new, let what is in hand end, then let go of everything in order."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self.http.stop()
+        self.hub.close()
+        await self.hub.clients.finish_work(STOP_WAIT_S)
+        await self.front.drain(STOP_WAIT_S)
+        for runner in self.runners:
+            await runner.stop(STOP_WAIT_S)
+        if self.doorbell is not None:
+            await self.doorbell.stop()
+        await self.http.close_all_connections()
+        self.pulse.stop()
+        await self.sessions.close()
+        await self.wechat.close()
+        await self.db.close()
+        log.info("stopped")
+
+    # What the parts ask of each other
+
+    def _told(self, events: list[Event], wakes: set[str]) -> None:
+        """After each commit, in order: to memory, to listeners, to the other processes."""
+        if events:
+            self.queues.told(events)
+            self.hub.tell(events)
+            self.figures.told(events)
+            if self.doorbell is not None:
+                self.doorbell.told(events)
+        if wakes:
+            for runner in self.runners:
+                runner.wake(wakes)
+
+    def _authenticate(self, token: str) -> Session | Awaitable[Session]:
+        return self.sessions.peek(token) or self.sessions.get(token)
+
+    async def _may_listen(self, session: Session | None, topic: Topic) -> bool:
+        kind, _, number = topic.stream.partition(":")
+        if kind == "account":
+            return session is not None
+        if kind != "stall":
+            return False
+        if topic.is_public:
+            return bool(await self.queues.version(int(number)))
+        if session is None:
+            return False
+        if topic.subject:
+            return await self.queues.may_follow(topic.subject, actor_of(session))
+        return await self.queues.is_staff(actor_of(session), int(number))
+
+    async def _snapshot(self, topic: Topic, session: Session | None) -> tuple[Head, dict[str, Any]]:
+        if topic.stream.startswith("account:"):
+            found = await self.db.read(heads, [topic.stream])
+            return found.get(topic.stream) or Head(0, topic.stream, "0", 0), {}
+        stall_id = int(topic.stream.partition(":")[2])
+        head, queue = await self.queues.snapshot(stall_id, staff=not topic.is_public)
+        if topic.subject and session is not None:
+            ticket = await self.queues.ticket(topic.subject, actor_of(session))
+            return head, {"ticket": msgspec.to_builtins(ticket)}
+        return head, msgspec.to_builtins(queue)
+
+    async def _acknowledge(self, session: Session, topic: Topic, seq: int) -> None:
+        if topic.subject:
+            await self.queues.acknowledge(topic.subject, actor_of(session), seq=seq)
+
+    async def _rejudge(self) -> None:
+        """Close the sockets of sessions that ended elsewhere or by themselves."""
+        await self.hub.clients.rejudge(self._still_lives)
+        self.hub.sweep()
+
+    async def _still_lives(self, session: Session) -> bool:
+        return session.id not in await self.sessions.review([session.id])
+
+    async def _look_at_streams(self) -> None:
+        """What no doorbell told: another process may have written to a stream."""
+        names = self.hub.streams()
+        if names:
+            self.hub.check(await self.db.read(heads, names))
+
+    async def _read_runs(self, job: str, offset: int, most: int) -> tuple[int, list[job_rows.Run]]:
+        return await self.db.read(job_rows.runs, job=job, offset=offset, most=most)
+
+    async def _readiness(self) -> Readiness:
+        parts = {"database": "ok"}
+        try:
+            await self.db.read(heads, ["readiness"])
+        except DatabaseError as error:
+            parts["database"] = error.title
+        if self.doorbell is not None:
+            parts["redis"] = "ok" if self.doorbell.is_up else "away: calls arrive a second later"
+        return Readiness("ok" if parts["database"] == "ok" else "unavailable", parts)
+
+
+async def start(
+    config: Config, now: Callable[[], Millis] = system_now, *, migrate: bool = True
+) -> App:
+    """A server that listens. Raises DatabaseError, OSError."""
+    app = App(config, now)
+    await app.start(migrate=migrate)
+    return app
+
+
+def _limits(config: Config) -> Limits:
+    given = config.limits
+    limits = Limits(enabled=given.enabled)
+    limits.session = Limit(per_s=given.session_per_s, burst=given.session_burst)
+    limits.address = Limit(per_s=given.address_per_s, burst=given.address_burst)
+    limits.sign_in = Limit(per_s=given.sign_in_per_min / 60, burst=given.sign_in_per_min)
+    limits.wrong_numbers = Limit(
+        per_s=given.wrong_numbers_per_min / 60, burst=given.wrong_numbers_per_min
+    )
+    return limits
+
+
+def openapi_text() -> str:
+    """The OpenAPI document of this program. The routes are made, but nothing behind them."""
+    nothing: Any = None
+    routes = [
+        *rest_sessions.routes(nothing, nothing, nothing),
+        *rest_queue.routes(nothing, nothing, nothing),
+        *rest_admin.routes(nothing, nothing, nothing),
+        *operations.routes(nothing, nothing),
+    ]
+    text = msgspec.json.format(msgspec.json.encode(openapi.document(routes)), indent=2)
+    return text.decode()
+
+
+async def serve(config: Config, stop: asyncio.Event, *, migrate: bool = True) -> None:
+    """Run until told to stop."""
+    app = await start(config, migrate=migrate)
+    try:
+        await stop.wait()
+    finally:
+        await app.stop()

@@ -1,0 +1,208 @@
+"""`run.py demo`: a canteen at noon on this machine, with everything around it simulated."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from accounts.service import People
+from queueing.model import Actor
+from queueing.stalls.service import Stalls
+from server import app as wiring
+from server.config import Config, load
+
+FOLDER = Path("var/demo")
+ADMIN_OPENID = "demo-admin"
+STALLS = 8
+MONTHS = 6
+ROOT = Path(__file__).parent.parent
+
+NAMES = (
+    ("兰州拉面", ("牛肉拉面", "刀削面", "拌面")),
+    ("川味小炒", ("回锅肉", "鱼香肉丝", "麻婆豆腐")),
+    ("广式烧腊", ("叉烧饭", "烧鸭饭", "白切鸡")),
+    ("麻辣烫", ("麻辣烫", "麻辣香锅")),
+    ("东北水饺", ("猪肉白菜水饺", "韭菜鸡蛋水饺")),
+    ("黄焖鸡米饭", ("黄焖鸡", "黄焖排骨")),
+    ("桂林米粉", ("卤菜粉", "酸辣粉")),
+    ("奶茶果汁", ("珍珠奶茶", "鲜榨橙汁")),
+)
+
+
+async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
+    """Serve until told to stop. The simulators and the rush are processes of their own."""
+    processes = [await _spawn("simulators", "--wechat-port", "0")]
+    running: wiring.App | None = None
+    try:
+        wechat = await _address_of(processes[0])
+        config = demo_config(_free_port(port), wechat)
+        running = await wiring.start(config)
+        await seed(running.stalls, running.people)
+        token = await _sign_in(running.people)
+        if rush:
+            processes.append(await _start_rush(config, wechat))
+        click.echo(_addresses(config, wechat, token))
+        await stop.wait()
+    finally:
+        for process in reversed(processes):
+            await _end(process)
+        if running is not None:
+            await running.stop()
+
+
+def demo_config(port: int, wechat_url: str) -> Config:
+    """Settings of the demo; what the environment says still wins."""
+    # Only who runs the demo needs what is simulated.
+    from simulators.wechat import (  # noqa: PLC0415
+        DINER_APPID,
+        DINER_SECRET,
+        SELLER_APPID,
+        SELLER_SECRET,
+    )
+
+    return load(
+        overrides={
+            "server": {
+                "port": port,
+                "base_url": f"http://127.0.0.1:{port}",
+                "secret": _secret(),
+                "media_dir": str(FOLDER / "media"),
+                "access_log": False,
+                "log_level": "warning",
+            },
+            "database": {"url": f"sqlite:///{FOLDER / 'callme.db'}"},
+            "wechat": {
+                "api_url": wechat_url,
+                "diner_appid": DINER_APPID,
+                "diner_secret": DINER_SECRET,
+                "seller_appid": SELLER_APPID,
+                "seller_secret": SELLER_SECRET,
+            },
+            "queue": {"admin_openids": ADMIN_OPENID},
+            # Eight stalls' crowds share one address here.
+            "limits": {"address_per_s": 3000, "address_burst": 15000, "sign_in_per_min": 6000},
+        }
+    )
+
+
+def _secret() -> str:
+    """A secret of this folder's own, so that tokens outlive a restart."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    file = FOLDER / "secret"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_hex(32))
+    return file.read_text().strip()
+
+
+async def seed(stalls: Stalls, people: People) -> None:
+    """Eight stalls with months and a seller each, unless they are there already."""
+    total, _ = await stalls.page(offset=0, most=1)
+    if total:
+        return
+    operator = Actor("admin")
+    for number, (name, menu) in enumerate(NAMES[:STALLS], start=1):
+        phone = f"1380000{number:04d}"
+        await stalls.create(
+            {"name": name, "phone": phone, "menu": menu}, months=MONTHS, by=operator
+        )
+        opened = await people.sign_in("seller", f"sim:demo-seller-{number}:seed")
+        seller = Actor("seller", opened.session.account_id, opened.session.id)
+        await stalls.sign_up(seller, phone=phone, name=name, person=f"店主{number}")
+
+
+async def _sign_in(people: People) -> str:
+    opened = await people.sign_in("seller", f"sim:demo-seller-1:{secrets.token_hex(4)}")
+    return opened.jwt
+
+
+async def _spawn(module: str, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+
+
+async def _address_of(simulators: asyncio.subprocess.Process) -> str:
+    assert simulators.stdout is not None
+    async with asyncio.timeout(20):
+        line = await simulators.stdout.readline()
+    if not line:
+        raise OSError("the simulators did not start")
+    url: str = json.loads(line)["url"]
+    return url
+
+
+async def _start_rush(config: Config, wechat: str) -> asyncio.subprocess.Process:
+    log = (FOLDER / "rush.log").open("ab")
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "simulators.rush", "--stalls", str(STALLS), "--seed", "1"),
+            *("--base-url", config.base_url, "--wechat-url", wechat),
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+        )
+    finally:
+        log.close()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask a process of ours to end, insist after a while."""
+    for signal_to in (process.terminate, process.terminate, process.kill):
+        if process.returncode is not None:
+            return
+        signal_to()
+        try:
+            async with asyncio.timeout(3):
+                await process.wait()
+        except TimeoutError:
+            continue
+
+
+def _free_port(wanted: int) -> int:
+    """The wanted port, or another when somebody has it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _addresses(config: Config, wechat: str, token: str) -> str:
+    base = config.base_url
+    socket_url = base.replace("http", "ws", 1) + "/api/v1/ws"
+    first = '{"id":1,"type":"auth","token":"' + token + '"}'
+    then = '{"id":2,"type":"subscribe","topic":"stall:1:staff"}'
+    lines: Sequence[str] = (
+        "",
+        "  callme — a canteen at noon · 食堂的中午",
+        "",
+        f"  board 叫号屏        {base}/board/?stall=1",
+        f"  all stalls          {base}/board/?stall=1&stall=2&stall=3&stall=4",
+        f"  front page          {base}/",
+        f"  API documents       {base}/docs",
+        f"  metrics             {base}/metrics",
+        f"  WeChat (simulated)  {wechat}/",
+        "",
+        "  REST, as the seller of stall 1:",
+        f"    curl -X POST {base}/api/v1/stalls/1/tickets -H 'Authorization: Bearer {token}'",
+        "",
+        f"  WebSocket {socket_url} — paste:",
+        f"    {first}",
+        f"    {then}",
+        "",
+        "  Ctrl-C stops everything; the data stays in var/demo/.",
+        "",
+    )
+    return "\n".join(lines)
