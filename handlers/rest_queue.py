@@ -98,7 +98,7 @@ def _stall_routes(handlers: "_Handlers") -> list[Route]:
             "GET",
             "/api/v1/stalls/{stall_id}",
             handlers.stall,
-            returns=StallOut | StallForSeller,
+            returns=StallOut,
             area="stalls",
             summary="A stall; to its seller and to administrators with months and settings",
             errors=("stall.not_found",),
