@@ -113,7 +113,8 @@ class VendorHandler(RequestHandler):
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.sim.stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.sim.stopping.wait()
 
     def app_with_secret(self, appid: str, secret: str) -> App:
         """Raises WeChatError 41002, 40013, 41004, 40125."""
