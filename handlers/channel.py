@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 RING: Final = 256
 # Who missed more is better served by a snapshot.
 MISSED_MAX: Final = 1000
+# What is read at once while catching up: some 40 KB of frames, so that a client that keeps up has
+# read them before the next come, and none is taken for slow.
+PORTION: Final = 200
 # A send takes some 5 µs: other connections wait at most 3 ms for a slice of a large fan-out.
 SLICE: Final = 500
 
@@ -183,14 +186,19 @@ class Channel:
             self._catching_up = None
 
     async def _read_on(self) -> None:
-        head, events = await self._missed(self.name, self.head, MISSED_MAX, 0)
-        if head is None or head.epoch != self.epoch:
-            self._lose_history()
+        rumoured, before = self._rumoured, self.head
+        head, events = await self._missed(self.name, before, PORTION, 0)
+        if self.epoch is None:
             return
         for event in events:
-            if event.seq == self.head + 1:
+            if event.epoch == self.epoch and event.seq == self.head + 1:
                 self._take(event)
-        if head.seq <= self.head or not events:
+        if head is None or head.epoch != self.epoch:
+            self._lose_history()
+        elif head.seq > self.head == before:
+            # There is more, and it does not join on to what we have: nobody's view is whole.
+            self._lose_history()
+        elif head.seq <= self.head and rumoured == self._rumoured:
             # What was rumoured beyond that is not in the database.
             self._rumoured = self.head
 

@@ -1,7 +1,7 @@
 """Who is connected: by account, by session, all together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
 from accounts.model import Session
@@ -36,6 +36,9 @@ class Clients:
     def __len__(self) -> int:
         return len(self._all)
 
+    def __iter__(self) -> Iterator[Client]:
+        return iter(tuple(self._all))
+
     def add(self, client: Client) -> None:
         self._all.add(client)
 
@@ -66,7 +69,7 @@ class Clients:
                 self.end_session(session.id)
 
     def close_all(self) -> None:
-        for client in list(self._all):
+        for client in self:
             client.close(RESTARTING, "restarting, come back with your seq")
 
     def work(self, task: "asyncio.Task[None]") -> None:

@@ -89,7 +89,8 @@ class Desk:
             raise FrameInvalid("A frame has a type")
         reader = self._readers.get(envelope.type)
         if reader is None:
-            raise Problem(404, "type.unknown", f"No frame is called {envelope.type[:64]!r}.")
+            detail = f"No frame is called {envelope.type[:64]!r}."
+            raise Problem(404, "type.unknown", detail, title="There is no such type")
         return frames.read(text, reader[0]), reader[1]
 
     def problem(self, error: Exception) -> Problem:
@@ -199,9 +200,9 @@ class Connection:
     async def _handle(self, text: bytes) -> None:
         frame_id: Id = None
         try:
-            self._keep_pace()
             envelope = frames.read_envelope(text)
             frame_id = envelope.id
+            self._keep_pace()
             if envelope.type == "ping":
                 self.transport.send_text(frames.pong(frame_id))
             else:
