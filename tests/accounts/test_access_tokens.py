@@ -29,6 +29,26 @@ def turn(clock: Clock, wechat: WeChat) -> Callable[[float], None]:
     return both
 
 
+async def has_asked(wechat: WeChat) -> None:
+    """Until WeChat, in this same loop, has seen a request."""
+    while not wechat.calls:  # noqa: ASYNC110 (it has no event to wait for)
+        await asyncio.sleep(0)
+
+
+async def send(program: MiniProgram) -> MessageResult:
+    """A message that nobody has granted: refused, but only after the token was accepted."""
+    data = {
+        "character_string1": "39",
+        "thing2": "一号档口",
+        "thing3": "番茄鸡蛋面",
+        "time4": "12:05",
+        "thing5": "请到档口取餐",
+    }
+    return await program.send_subscribe_message(
+        "diner", "o-diner", template=CALLED_TEMPLATE_ID, page="pages/qu/qu", data=data
+    )
+
+
 async def code(program: MiniProgram) -> bytes:
     return await program.mini_program_code("diner", scene="7", page="pages/qu/qu", width=280)
 
@@ -79,8 +99,7 @@ async def test_a_caller_who_leaves_does_not_take_the_answer_along(
     wechat.faults.add(Fault(endpoint="stable_token", kind="delay", seconds=0.2))
     leaving = asyncio.create_task(program.access_token("diner"))
     staying = asyncio.create_task(program.access_token("diner"))
-    while not wechat.calls:
-        await asyncio.sleep(0)
+    await has_asked(wechat)
 
     leaving.cancel()
 
@@ -93,8 +112,7 @@ async def test_closing_ends_a_request_under_way(make_program: MakeProgram, wecha
     program = make_program(wechat.url)
     wechat.faults.add(Fault(endpoint="stable_token", kind="delay", seconds=30))
     waiting = asyncio.create_task(program.access_token("diner"))
-    while not wechat.calls:
-        await asyncio.sleep(0)
+    await has_asked(wechat)
 
     await program.close()
 
@@ -107,7 +125,6 @@ async def test_a_token_that_ended_early_is_renewed_unseen(
     program: MiniProgram, wechat: WeChat, end: str
 ) -> None:
     first = await program.access_token("diner")
-    wechat.messages.grant("o-diner", CALLED_TEMPLATE_ID)
     getattr(wechat.tokens, end)(DINER_APPID)
 
     assert await code(program)
@@ -120,11 +137,13 @@ async def test_a_token_that_ended_early_is_renewed_unseen(
 async def test_fifty_who_are_told_so_at_once_renew_once(
     program: MiniProgram, wechat: WeChat
 ) -> None:
+    wechat.logins.introduce(DINER_APPID, "o-diner")
     await program.access_token("diner")
     wechat.tokens.revoke(DINER_APPID)
 
-    await asyncio.gather(*(code(program) for _ in range(50)))
+    results = await asyncio.gather(*(send(program) for _ in range(50)))
 
+    assert set(results) == {MessageResult.REFUSED}
     assert wechat.counts["stable_token"] == 2
 
 

@@ -17,7 +17,8 @@ from tests.clock import Clock
 
 
 def count_accounts(tx: Tx) -> int:
-    return tx.execute(select(func.count()).select_from(accounts)).scalar_one()
+    count: int = tx.execute(select(func.count()).select_from(accounts)).scalar_one()
+    return count
 
 
 async def test_a_first_sign_in_makes_the_account_and_the_next_finds_it(

@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -72,7 +73,8 @@ async def test_both_faces_are_known_after_a_restart(
 async def test_keys_are_forty_hex_characters_and_random(
     sessions: Sessions, account_id: int
 ) -> None:
-    keys = [(await sessions.open(account_id, "diner")).key_hex for _ in range(500)]
+    opened = await asyncio.gather(*(sessions.open(account_id, "diner") for _ in range(500)))
+    keys = [one.key_hex for one in opened]
 
     assert all(re.fullmatch("[0-9a-f]{40}", key) for key in keys)
     assert len(set(keys)) == 500
@@ -407,8 +409,8 @@ async def test_a_read_under_way_does_not_bring_an_ended_session_back(
     read = db.read
     has_read, may_go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow_read(*args: object) -> object:
-        row = await read(*args)  # type: ignore[arg-type]
+    async def slow_read(*args: Any) -> Any:
+        row: Any = await read(*args)
         has_read.set()
         await may_go_on.wait()
         return row
@@ -427,7 +429,7 @@ async def test_a_read_under_way_does_not_bring_an_ended_session_back(
 async def test_a_session_opened_while_another_ends_is_good(
     sessions: Sessions, account_id: int, opened: Opened
 ) -> None:
-    new, _ = await asyncio.gather(sessions.open(account_id, "diner"), sessions.end(opened.session))
+    _, new = await asyncio.gather(sessions.end(opened.session), sessions.open(account_id, "diner"))
 
     assert await is_valid(sessions, new.key_hex)
     assert not await is_valid(sessions, opened.key_hex)
