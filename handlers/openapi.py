@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from handlers.answers import JSON, PROBLEM_JSON
 from handlers.calls import PUBLIC, Call, Response
 from handlers.errors import ProblemBody
 from handlers.routing import RAW, Route
@@ -20,7 +21,6 @@ VERSION: Final = "1"
 PATH: Final = "/api/v1/openapi.json"
 
 _REF: Final = "#/components/schemas/{name}"
-_PROBLEM_JSON: Final = "application/problem+json"
 _PARAMETER: Final = re.compile(r"\{([a-z_]+):text\}")
 
 DESCRIPTION: Final = """\
@@ -94,7 +94,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 def route(routes: Sequence[Route]) -> Route:
     """The route that serves the document of these routes. It is made once, here."""
     body = encode(document(routes))
-    answer = Response(200, body, (("Content-Type", "application/json"),))
+    answer = Response(200, body, (("Content-Type", JSON),))
     state = hashlib.sha256(body).hexdigest()[:16]
 
     def etag(_: Call) -> str:
@@ -192,7 +192,7 @@ def _request_body(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
     required = any(field.required for field in msgspec.structs.fields(route.body))
     return {
         "required": required,
-        "content": {"application/json": {"schema": schema_of[repr(route.body)]}},
+        "content": {JSON: {"schema": schema_of[repr(route.body)]}},
     }
 
 
@@ -203,7 +203,7 @@ def _responses(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
     good: dict[str, Any] = {"description": HTTPStatus(route.status).phrase, "headers": headers}
     if route.returns is not None and route.status != 204:
         good["content"] = {route.media_type: {"schema": schema_of[repr(route.returns)]}}
-    elif route.media_type != "application/json":
+    elif route.media_type != JSON:
         good["content"] = {route.media_type: {}}
     responses = {str(route.status): good}
     if route.etag is not None:
@@ -229,17 +229,17 @@ def _refusals(route: Route) -> list[int]:
 
 
 _DESCRIPTIONS: Final = {
-    400: "The query, the body or a header is not what the route takes.",
-    401: "Not signed in, or not any more.",
-    403: "The role does not allow it.",
-    404: "There is nothing here, or it is somebody else's.",
-    408: "The body did not come in time.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    429: "Too many requests in a short time.",
-    500: "Our mistake; the log knows it by its request_id.",
-    503: "Something we need is away. Nothing is lost; ask again.",
-    0: "A refusal; its code says why.",
+    "400": "The query, the body or a header is not what the route takes.",
+    "401": "Not signed in, or not any more.",
+    "403": "The role does not allow it.",
+    "404": "There is nothing here, or it is somebody else's.",
+    "408": "The body did not come in time.",
+    "413": "The body is too large.",
+    "415": "The body is not JSON.",
+    "429": "Too many requests in a short time.",
+    "500": "Our mistake; the log knows it by its request_id.",
+    "503": "Something we need is away. Nothing is lost; ask again.",
+    "default": "A refusal; its code says why.",
 }
 
 
@@ -247,13 +247,13 @@ def _problem_responses(schema_of: dict[str, Any]) -> dict[str, Any]:
     responses = {}
     for status, description in _DESCRIPTIONS.items():
         headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID_HEADER}
-        if status in (429, 503):
+        if status in {"429", "503"}:
             headers["Retry-After"] = _RETRY_HEADER
-        if status == 401:
+        if status == "401":
             headers["WWW-Authenticate"] = {"schema": {"type": "string"}}
-        responses[str(status) if status else "default"] = {
+        responses[status] = {
             "description": description,
             "headers": headers,
-            "content": {_PROBLEM_JSON: {"schema": schema_of[repr(ProblemBody)]}},
+            "content": {PROBLEM_JSON: {"schema": schema_of[repr(ProblemBody)]}},
         }
     return responses

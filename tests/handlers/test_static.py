@@ -125,6 +125,13 @@ async def test_pages_are_only_looked_at(server: Server) -> None:
     assert reply.headers["Allow"] == "GET, HEAD"
 
 
+async def test_a_client_may_leave_in_the_middle_of_what_nobody_wants(server: Server) -> None:
+    half = b"POST /board/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
+
+    assert await server.exchange(half, then_leave=True) == b""
+    assert (await server.ask("GET", "/board/")).status == 200
+
+
 async def test_a_post_to_the_top_is_a_route_and_a_get_is_a_page(server: Server) -> None:
     posted = await server.ask("POST", "/", b"query=Q01")
     looked = await server.ask("HEAD", "/")
