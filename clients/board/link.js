@@ -7,7 +7,7 @@ const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 10_000;
 const ANSWER_WITHIN_MS = 10_000;
 const PONG_WITHIN_MS = 5_000;
-const ASK_AGAIN_MS = 10_000;
+const ASK_AGAIN_MS = 3_000;
 const HELD_MAX = 1_000;
 // Close codes that say how soon it makes sense to come back.
 const DELAY_AFTER_MS = {

@@ -70,7 +70,7 @@ class Board {
 
   #feed(stall) {
     const changed = () => {
-      stall.refusal = "";
+      stall.isUnknown = false;
       this.#draw();
       this.#announceUnsaid(stall);
     };
@@ -91,7 +91,8 @@ class Board {
         if (event.name === "stall.changed") this.#askName(stall);
       },
       refused: (error) => {
-        stall.refusal = error.code || "refused";
+        // Any other refusal ("too busy, try again") passes; the link asks again.
+        stall.isUnknown = String(error.code).endsWith(".not_found");
         this.#draw();
       },
     };

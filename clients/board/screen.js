@@ -35,7 +35,7 @@ export class Screen {
     const panel = this.panels.get(stall.id);
     write(panel, ".stall-name", stall.name || this.texts.unnamed(stall.id));
     write(panel, ".stall-state", this.#stateOf(stall));
-    panel.classList.toggle("is-refused", Boolean(stall.refusal));
+    panel.classList.toggle("is-unknown", stall.isUnknown);
     write(panel, ".waiting-count", String(stall.waiting()));
     const [newest, ...others] = stall.called();
     this.#drawHero(panel.querySelector(".hero"), newest, spokenTicket);
@@ -44,7 +44,7 @@ export class Screen {
   }
 
   #stateOf(stall) {
-    if (stall.refusal) return this.texts.unknown;
+    if (stall.isUnknown) return this.texts.unknown;
     return stall.isOpen ? "" : this.texts.closed;
   }
 

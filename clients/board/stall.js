@@ -22,7 +22,7 @@ export class Stall {
     this.place = null; // {epoch, seq} of the last event taken in
     this.name = "";
     this.isOpen = true;
-    this.refusal = "";
+    this.isUnknown = false;
     this.tickets = new Map();
     this.unlisted = 0; // tickets that wait but that the snapshot did not list
     this.unsaid = []; // calls taken in and not yet announced to their end
@@ -48,8 +48,8 @@ export class Stall {
   // none on a board without a memory, which cannot tell what has been announced before.
   takeSnapshot(epoch, seq, snapshot) {
     const before = this.place === null ? null : this.tickets;
-    const calling = snapshot.calling ?? [];
-    const listed = snapshot.tickets ?? [];
+    const calling = (snapshot.calling ?? []).map(withTicketId);
+    const listed = (snapshot.tickets ?? []).map(withTicketId);
     this.tickets = new Map();
     for (const ticket of [...listed, ...[...calling].reverse()]) {
       this.tickets.delete(ticket.ticket_id);
@@ -133,6 +133,11 @@ export class Stall {
       // An unreadable memory is no memory: the snapshot will fill the board.
     }
   }
+}
+
+// An event calls a ticket's id ticket_id; a ticket of its own, as in a snapshot, has an id.
+function withTicketId(ticket) {
+  return { ...ticket, ticket_id: ticket.ticket_id ?? ticket.id };
 }
 
 function time(text) {

@@ -37,6 +37,7 @@ class Stall:
     id: int
     name: str
     epoch: str = "e1"
+    id_field: str = "id"
     seq: int = 0
     events: list[Frame] = field(default_factory=list)
     tickets: dict[int, Frame] = field(default_factory=dict)
@@ -78,8 +79,13 @@ class Stall:
         return ticket
 
     def snapshot(self) -> Frame:
-        tickets = list(self.tickets.values())
+        tickets = [
+            {**ticket, self.id_field: ticket["ticket_id"]} for ticket in self.tickets.values()
+        ]
         calling = [ticket for ticket in tickets if ticket["status"] == "called"]
+        if self.id_field != "ticket_id":
+            for ticket in tickets:
+                del ticket["ticket_id"]
         return {
             "stall": {"id": self.id, "name": self.name, "open": True},
             "calling": sorted(calling, key=self._last_call, reverse=True),
@@ -88,7 +94,12 @@ class Stall:
         }
 
     def _last_call(self, ticket: Frame) -> int:
-        calls = [event for event in self.events if event["data"] == ticket]
+        number, at = ticket["number"], ticket["called_at"]
+        calls = [
+            event
+            for event in self.events
+            if (event["data"].get("number"), event["data"].get("called_at")) == (number, at)
+        ]
         return int(calls[-1]["seq"]) if calls else 0
 
     def answer_to(self, since: Frame | None) -> Frame:
@@ -111,6 +122,7 @@ class Canteen:
         self.is_open = True
         self.answers_pings = True
         self.heartbeat_s = 25
+        self.busy_answers = 0
         socket, port = bind_unused_port()
         self.address = f"http://127.0.0.1:{port}"
         self.server = tornado.httpserver.HTTPServer(self._application())
@@ -202,11 +214,18 @@ class BoardSocket(tornado.websocket.WebSocketHandler):
         self.canteen.subscriptions.put_nowait(frame)
         stall = self.canteen.stalls.get(int(frame["topic"].removeprefix("stall:")))
         if stall is None:
-            error = {"code": "stall.not_found", "title": "No such stall"}
-            self.send({"id": frame["id"], "type": "result", "ok": False, "error": error})
+            self.refuse(frame, "topic.not_found")
+            return
+        if self.canteen.busy_answers > 0:
+            self.canteen.busy_answers -= 1
+            self.refuse(frame, "stream.busy")
             return
         self.topics.add(frame["topic"])
         self.result(frame, stall.answer_to(frame.get("since")))
+
+    def refuse(self, frame: Frame, code: str) -> None:
+        error = {"code": code, "title": "No"}
+        self.send({"id": frame["id"], "type": "result", "ok": False, "error": error})
 
     def result(self, frame: Frame, data: Frame) -> None:
         self.send({"id": frame["id"], "type": "result", "ok": True, "data": data})

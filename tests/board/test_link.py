@@ -78,14 +78,18 @@ async def test_calls_of_long_ago_are_shown_but_not_spoken(canteen: Canteen, boar
     assert await board.spoken(1) == ["zh-CN 请零二号取餐"]
 
 
+@pytest.mark.parametrize("id_field", ["id", "ticket_id"])
 async def test_a_new_board_shows_the_snapshot_and_says_only_what_comes(
-    canteen: Canteen, board: Board
+    canteen: Canteen, board: Board, id_field: str
 ) -> None:
+    canteen.stalls[7].id_field = id_field
     canteen.call(1, 2)
     await board.open()
     await board.shows(2, 1)
 
     canteen.call(3)
+    canteen.happen("ticket.finished", 1)
+    await board.shows(3, 2)
 
     assert await board.spoken(1) == ["zh-CN 请零三号取餐"]
 
@@ -122,6 +126,23 @@ async def test_a_gap_makes_the_board_ask_again(canteen: Canteen, board: Board) -
     assert (await canteen.subscription())["since"] == {"epoch": "e1", "seq": 1}
     await board.shows(3, 2, 1)
     assert (await board.spoken(3))[1:] == ["zh-CN 请零二号取餐", "zh-CN 请零三号取餐"]
+
+
+async def test_a_stall_that_is_too_busy_to_answer_is_asked_again(
+    canteen: Canteen, board: Board
+) -> None:
+    canteen.busy_answers = 2
+    canteen.call(1)
+    await board.page.clock.install()
+
+    await board.open()
+    for _ in range(2):
+        await canteen.subscription()
+        await board.page.clock.run_for(4_000)
+
+    await board.shows(1)
+    assert await board.text(".hero-label") == "请取餐"
+    assert len(canteen.boards) == 1
 
 
 async def test_an_event_sent_twice_counts_once(canteen: Canteen, board: Board) -> None:

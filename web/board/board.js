@@ -11,7 +11,7 @@ const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 10_000;
 const ANSWER_WITHIN_MS = 10_000;
 const PONG_WITHIN_MS = 5_000;
-const ASK_AGAIN_MS = 10_000;
+const ASK_AGAIN_MS = 3_000;
 const HELD_MAX = 1_000;
 // Close codes that say how soon it makes sense to come back.
 const DELAY_AFTER_MS = {
@@ -333,7 +333,7 @@ class Screen {
     const panel = this.panels.get(stall.id);
     write(panel, ".stall-name", stall.name || this.texts.unnamed(stall.id));
     write(panel, ".stall-state", this.#stateOf(stall));
-    panel.classList.toggle("is-refused", Boolean(stall.refusal));
+    panel.classList.toggle("is-unknown", stall.isUnknown);
     write(panel, ".waiting-count", String(stall.waiting()));
     const [newest, ...others] = stall.called();
     this.#drawHero(panel.querySelector(".hero"), newest, spokenTicket);
@@ -342,7 +342,7 @@ class Screen {
   }
 
   #stateOf(stall) {
-    if (stall.refusal) return this.texts.unknown;
+    if (stall.isUnknown) return this.texts.unknown;
     return stall.isOpen ? "" : this.texts.closed;
   }
 
@@ -483,7 +483,7 @@ class Stall {
     this.place = null; // {epoch, seq} of the last event taken in
     this.name = "";
     this.isOpen = true;
-    this.refusal = "";
+    this.isUnknown = false;
     this.tickets = new Map();
     this.unlisted = 0; // tickets that wait but that the snapshot did not list
     this.unsaid = []; // calls taken in and not yet announced to their end
@@ -509,8 +509,8 @@ class Stall {
   // none on a board without a memory, which cannot tell what has been announced before.
   takeSnapshot(epoch, seq, snapshot) {
     const before = this.place === null ? null : this.tickets;
-    const calling = snapshot.calling ?? [];
-    const listed = snapshot.tickets ?? [];
+    const calling = (snapshot.calling ?? []).map(withTicketId);
+    const listed = (snapshot.tickets ?? []).map(withTicketId);
     this.tickets = new Map();
     for (const ticket of [...listed, ...[...calling].reverse()]) {
       this.tickets.delete(ticket.ticket_id);
@@ -594,6 +594,11 @@ class Stall {
       // An unreadable memory is no memory: the snapshot will fill the board.
     }
   }
+}
+
+// An event calls a ticket's id ticket_id; a ticket of its own, as in a snapshot, has an id.
+function withTicketId(ticket) {
+  return { ...ticket, ticket_id: ticket.ticket_id ?? ticket.id };
 }
 
 function time(text) {
@@ -984,7 +989,7 @@ class Board {
 
   #feed(stall) {
     const changed = () => {
-      stall.refusal = "";
+      stall.isUnknown = false;
       this.#draw();
       this.#announceUnsaid(stall);
     };
@@ -1005,7 +1010,8 @@ class Board {
         if (event.name === "stall.changed") this.#askName(stall);
       },
       refused: (error) => {
-        stall.refusal = error.code || "refused";
+        // Any other refusal ("too busy, try again") passes; the link asks again.
+        stall.isUnknown = String(error.code).endsWith(".not_found");
         this.#draw();
       },
     };
