@@ -262,7 +262,7 @@ async def test_a_query_is_read_into_its_type(server: Server) -> None:
     [
         "page=0", "page=x", "page=", "page_size=101", "page=1&page=2", "page=" + "9" * 5000,
         "name=%ff", "sort=-created_at;", "from=9007199254740992", "&".join(map(str, range(60))),
-        "from=" + "9" * 4000,
+        "from=" + "9" * 4000, "weight_kg=nan", "weight_kg=inf",
     ],
 )  # fmt: skip
 async def test_a_query_that_does_not_fit_is_refused(server: Server, query: str) -> None:
@@ -477,6 +477,17 @@ async def test_each_session_has_a_limit_of_its_own() -> None:
 
     assert mine == [201, 201, 429]
     assert other.status == 200
+
+
+async def test_a_route_may_have_a_limit_besides() -> None:
+    async with serving(limits=Limits()) as server:
+        path = "/api/v1/toys/7/cookies"
+        strangers = [(await server.ask("POST", path)).status for _ in range(3)]
+        known = await server.ask("POST", path, headers=DINER)
+        elsewhere = await server.ask("GET", "/api/v1/toys/7")
+
+    assert strangers == [201, 201, 429]
+    assert (known.status, elsewhere.status) == (201, 200)
 
 
 async def test_a_trusted_proxy_speaks_for_its_client_and_others_do_not() -> None:

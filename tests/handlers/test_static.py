@@ -1,13 +1,14 @@
 """Pages and pictures: the right type and policy, and nothing from outside their folders."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import structlog
 
-from handlers.static import application, page_policy, page_rules, swagger_folder
+from handlers.static import PageHandler, application, page_policy, page_rules, swagger_folder
 from tests.handlers.toys import Server, serving
+from tests.logs import LogWatch
 
 BASE = "https://callme.example"
 
@@ -161,6 +162,23 @@ async def test_without_pictures_and_pages_there_is_nothing(tmp_path: Path) -> No
         assert (await server.ask("GET", "/media/goods/1.png")).code == "not_found"
         assert (await server.ask("GET", "/api/v1/nothing")).code == "not_found"
         assert (await server.ask("PUT", "/api/v1/toys/7", b"{}")).code == "method.not_allowed"
+
+
+async def test_our_own_mistake_is_logged_with_its_id(
+    web: Path, expect_log: Callable[[str], None], log_watch: LogWatch
+) -> None:
+    class Broken(PageHandler):
+        def get(self) -> None:
+            raise ZeroDivisionError("a secret")
+
+    expect_log("request failed")
+    async with serving(fallback=application([("/broken", Broken)], access_log=False)) as server:
+        reply = await server.ask("GET", "/broken", headers={"X-Request-Id": "r-1"})
+
+    assert (reply.status, reply.code) == (500, "http.500")
+    assert b"secret" not in reply.body
+    (line,) = log_watch.lines
+    assert "r-1" in line
 
 
 async def test_the_log_tells_pages_without_their_queries(web: Path) -> None:

@@ -15,7 +15,7 @@ from handlers import openapi
 from handlers.calls import ADMIN, PUBLIC, SIGNED_IN, Call, Response
 from handlers.errors import REFUSALS, Problem
 from handlers.http import Front, http_server
-from handlers.limits import Limits
+from handlers.limits import Limit, Limits
 from handlers.request import Edge
 from handlers.routing import KIB, RAW, Route, Table
 from handlers.wire import Listing, Page, rfc3339
@@ -40,6 +40,7 @@ class ToyOut(msgspec.Struct):
 
 class ToyFilter(Page, frozen=True):
     name: str | None = None
+    weight_kg: float = 0.0
     from_: Annotated[int, msgspec.Meta(description="The cheapest, in fen.")] = msgspec.field(
         name="from", default=0
     )
@@ -144,7 +145,7 @@ def routes(toys: Toys) -> list[Route]:
         Route("POST", one + "/fail", toys.fail, body=Optional),
         Route("POST", one + "/fail-later", toys.fail_later),
         Route("POST", one + "/odd", toys.odd),
-        Route("POST", one + "/cookies", toys.cookies),
+        Route("POST", one + "/cookies", toys.cookies, limit=Limit(per_s=1, burst=2)),
         Route("POST", "/api/v1/names/{name:text}", toys.body, body=Toy, returns=Toy, who=PUBLIC),
         Route("POST", "/api/v1/pictures", toys.picture, body=RAW, max_body=1024 * KIB,
               media_type="image/png"),
