@@ -6,6 +6,7 @@ from handlers import cookies
 from handlers.answers import PROBLEM_JSON
 from handlers.connection import Connection, Desk
 from handlers.errors import Problem
+from handlers.transport import Owner, Transport
 from handlers.upgrade import Door, upgrade
 from handlers.wire import encode
 
@@ -18,18 +19,20 @@ class LiveSocket(RequestHandler):
         self.door = door
 
     async def get(self) -> None:
-        headers = self.request.headers
-        address = self.desk.proxies.client(self.request.remote_ip or "", headers)
-        token = cookies.session_token(headers.get("Cookie", ""))
         try:
-            await upgrade(
-                self,
-                self.door,
-                lambda transport: Connection(self.desk, transport, address=address, token=token),
-                connections=len(self.desk.hub.clients),
-            )
+            await upgrade(self, self.door, self.owner, connections=len(self.desk.hub.clients))
         except Problem as problem:
             self._refuse(problem)
+
+    def owner(self, transport: Transport) -> Owner:
+        """Who the connection belongs to once it is made."""
+        token = cookies.session_token(self.request.headers.get("Cookie", ""))
+        return Connection(self.desk, transport, address=self.address, token=token)
+
+    @property
+    def address(self) -> str:
+        """The client's, with trusted proxies taken away."""
+        return self.desk.proxies.client(self.request.remote_ip or "", self.request.headers)
 
     def _refuse(self, problem: Problem) -> None:
         self.set_status(problem.status)

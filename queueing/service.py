@@ -156,6 +156,17 @@ class Queues:
             raise TicketNotFound
         return ticket
 
+    async def live_ticket(self, stall_id: int, number: int) -> Ticket:
+        """Whoever's ticket holds the number now. Raises TicketNotFound."""
+        for ticket in await self.live_tickets(stall_id):
+            if ticket.number == number:
+                return ticket
+        raise TicketNotFound
+
+    async def live_tickets(self, stall_id: int) -> list[Ticket]:
+        """The tickets that hold a number of the stall now."""
+        return await self._db.read(store.live_tickets, stall_id)
+
     async def open_ticket(self, by: Actor) -> Ticket | None:
         """The newest live ticket the diner has bound, at whichever stall."""
         return await self._db.read(store.open_ticket_of, by.account_id)

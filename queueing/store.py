@@ -213,7 +213,7 @@ def load_pool(tx: Tx, stall_id: int, head: events.Head) -> Pool:
     stall = load_stalls(tx, [stall_id]).get(stall_id)
     if stall is None:
         raise StallNotFound
-    live = _load_live(tx, stall_id)
+    live = live_tickets(tx, stall_id)
     used, ended = _load_last_of_numbers(tx, stall_id)
     return Pool(
         stall,
@@ -226,7 +226,8 @@ def load_pool(tx: Tx, stall_id: int, head: events.Head) -> Pool:
     )
 
 
-def _load_live(tx: Tx, stall_id: int) -> list[Ticket]:
+def live_tickets(tx: Tx, stall_id: int) -> list[Ticket]:
+    """The tickets that hold a number of the stall."""
     live = select(tickets).where(tickets.c.stall_id == stall_id, tickets.c.live_number >= 1)
     return [_ticket(row) for row in tx.execute(live)]
 
@@ -409,7 +410,7 @@ def ticket_with_stall(tx: Tx, ticket_id: int) -> tuple[Ticket, Stall, int]:
     ahead = 0
     if ticket.is_waiting:
         place = (ticket.queued_at, ticket.id)
-        waiting = [t for t in _load_live(tx, ticket.stall_id) if t.is_waiting]
+        waiting = [t for t in live_tickets(tx, ticket.stall_id) if t.is_waiting]
         ahead = sum((t.queued_at, t.id) < place for t in waiting)
     return ticket, stall, ahead
 

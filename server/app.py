@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from tornado.routing import Rule
 
 from accounts.model import Session
 from accounts.service import Messages, People, Sessions
 from accounts.wechat import MiniProgram
 from handlers import (
+    old_route,
     openapi,
     operations,
     rest_admin,
@@ -33,6 +35,8 @@ from handlers.connection import Desk
 from handlers.http import Front, http_server
 from handlers.hub import Hub
 from handlers.limits import Limit, Limits
+from handlers.old_dialect import Dialect
+from handlers.old_socket import OldSocket, UpgradeOf
 from handlers.operations import Readiness
 from handlers.pulse import Pulse
 from handlers.request import Edge
@@ -215,9 +219,20 @@ class App:
         config = self.config
         self.http_figures = HttpFigures()
         self.figures = Figures(self.db, self.hub, self.runners, self.outbox, self.http_figures)
+        self.dialect = Dialect(
+            people=self.people,
+            sessions=self.sessions,
+            queues=self.queues,
+            stalls=self.stalls,
+            limits=self.limits,
+            sign_up=_sign_up_limit(config),
+            now=self.now,
+        )
         self.table = Table(self._routes())
+        live = {"desk": self.desk, "door": self.door}
         rules = [
-            (r"/api/v1/ws", LiveSocket, {"desk": self.desk, "door": self.door}),
+            Rule(UpgradeOf(r"/(?:ws)?"), OldSocket, {**live, "dialect": self.dialect}),
+            (r"/api/v1/ws", LiveSocket, live),
             *page_rules(WEB, base_url=config.base_url, media=self.pictures.folder),
         ]
         edge = Edge(
@@ -234,6 +249,7 @@ class App:
 
     def _routes(self) -> list[Route]:
         routes = [
+            *old_route.routes(self.dialect),
             *rest_sessions.routes(self.people, self.sessions, self.limits),
             *rest_queue.routes(self.queues, self.stalls, self.limits),
             *rest_admin.routes(self.queues, self.stalls, self._read_runs),
@@ -377,6 +393,12 @@ def _limits(config: Config) -> Limits:
         per_s=given.wrong_numbers_per_min / 60, burst=given.wrong_numbers_per_min
     )
     return limits
+
+
+def _sign_up_limit(config: Config) -> Limit:
+    """Attempts to claim a stall, per account: a phone number is easily guessed."""
+    per_hour = config.limits.sign_up_per_hour
+    return Limit(per_s=per_hour / 3600, burst=per_hour)
 
 
 def openapi_text() -> str:
