@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,6 +79,9 @@ class Load:
     def result(self, timeout_s: float = 300.0) -> Figures:
         figures = self._read_line()
         self._process.wait(timeout_s)
+        complaint = _pipe(self._process.stderr).read().strip()
+        if complaint:
+            print(f"  {complaint}", file=sys.stderr)
         return figures
 
     def _read_line(self) -> Figures:

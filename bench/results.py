@@ -123,6 +123,8 @@ def _row(entry: Entry, measured: list[Figures], failure: str) -> Row:
     row.others = median(figures["others"] for figures in measured)
     faults = {name: sum(figures.get(name, 0) for figures in measured) for name in FAULTS}
     told = [f"{count:.0f} {name}" for name, count in faults.items() if count]
+    codes = {figures.get("close_code", 0) for figures in measured} - {0}
+    told += [f"close code {code:.0f}" for code in codes]
     busy = f"others took {row.others:.0%} of the cores" if row.others > OTHERS_MAX else ""
     row.note = "; ".join([*filter(None, [failure, busy]), *told])
     return row

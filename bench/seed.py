@@ -40,7 +40,10 @@ class Seeded(msgspec.Struct):
 
 
 def seed(url: str, secret: str, *, stalls: int, sellers_each: int, diners: int) -> Seeded:
-    """Migrate the database and fill it. Each stall has one seller, signed in on some devices."""
+    """Migrate the database and fill it.
+
+    The sellers of a stall are accounts of their own: one account has few connections at a time.
+    """
     return asyncio.run(_seed(url, secret, stalls=stalls, sellers_each=sellers_each, diners=diners))
 
 
@@ -51,9 +54,10 @@ async def _seed(url: str, secret: str, *, stalls: int, sellers_each: int, diners
         sessions = Sessions(db, secret=secret, now=_now)
         seeded = Seeded([], [])
         for number in range(1, stalls + 1):
-            seller = await _account(db, "seller", number)
-            stall_id = await db.write(_make_stall, number, seller)
-            logins = await _log_in(sessions, "seller", [seller] * sellers_each)
+            numbers = range(number * sellers_each, (number + 1) * sellers_each)
+            sellers = await asyncio.gather(*(_account(db, "seller", n) for n in numbers))
+            stall_id = await db.write(_make_stall, number, sellers)
+            logins = await _log_in(sessions, "seller", sellers)
             seeded.stalls.append(SeededStall(stall_id, logins))
         for first in range(0, diners, BATCH):
             numbers = range(first, min(first + BATCH, diners))
@@ -81,7 +85,7 @@ async def _log_in(sessions: Sessions, app: App, accounts: Iterable[int]) -> list
     return [Login(one.key_hex, one.jwt) for one in opened]
 
 
-def _make_stall(tx: Tx, number: int, seller: int) -> int:
+def _make_stall(tx: Tx, number: int, sellers: list[int]) -> int:
     """A stall that is never in the way: two taps are two numbers, nobody is reminded."""
     row = {
         "name": f"Stall {number}",
@@ -103,6 +107,7 @@ def _make_stall(tx: Tx, number: int, seller: int) -> int:
     key = tx.execute(insert(stalls), row).inserted_primary_key
     assert key is not None
     stall_id = int(key[0])
-    tx.execute(insert(stall_sellers), {"account_id": seller, "stall_id": stall_id, "since": tx.now})
+    rows = [{"account_id": seller, "stall_id": stall_id, "since": tx.now} for seller in sellers]
+    tx.execute(insert(stall_sellers), rows)
     lock_streams(tx, [stream_of(stall_id)])
     return stall_id

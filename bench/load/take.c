@@ -31,6 +31,7 @@ static struct stats takes;
 static struct stats finishes;
 static uint64_t duplicates;
 static uint64_t refusals;
+static char first_refusal[300];
 static bool stopped;
 
 static bool live[STALLS_MAX][NUMBERS];
@@ -130,8 +131,8 @@ static void check(const struct conn *c)
 static void refused(const struct message *message)
 {
     if (!refusals++)
-        fprintf(stderr, "load: the first refusal: %.*s\n",
-                (int)(message->body.len > 400 ? 400 : message->body.len), message->body.at);
+        snprintf(first_refusal, sizeof first_refusal, "%.*s", (int)message->body.len,
+                 message->body.at);
 }
 
 /* Whether an answer belongs to what was asked (frames of events may come between). */
@@ -296,7 +297,7 @@ static double measure_apart(void)
     if (!held || !held_count)
         die("out of memory");
     double warm_s = 0;
-    while (warm_s < options.warmup_s)
+    while (warm_s < options.warmup_s && !refusals)
         warm_s += round_of_takes();
     stats_reset(&takes);
     double took_s = 0;
@@ -318,10 +319,14 @@ void run_take(void)
     conns_open(conns, options.connections);
     announce_ready(options.connections, (double)(now_ns() - begun) / NS_PER_S);
     double took_s = options.apart ? measure_apart() : measure_in_turn();
+    if (!takes.count)
+        die("no number was taken: %s", first_refusal);
+    if (refusals)
+        fprintf(stderr, "load: the first refusal: %s\n", first_refusal);
     printf("{\"phase\":\"result\",\"count\":%" PRIu64 ",\"finishes\":%" PRIu64
            ",\"duplicates\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"closed\":%" PRIu64
-           ",\"seconds\":%.3f,\"rate\":%.1f,",
-           takes.count, finishes.count, duplicates, refusals, closed_by_server, took_s,
+           ",\"close_code\":%" PRIu64 ",\"seconds\":%.3f,\"rate\":%.1f,",
+           takes.count, finishes.count, duplicates, refusals, closed_by_server, last_close_code, took_s,
            (double)takes.count / took_s);
     stats_print(&takes, "");
     printf(",");
