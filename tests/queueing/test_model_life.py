@@ -257,6 +257,15 @@ def test_requeued_ticket_with_a_note_is_noted() -> None:
     assert act(world, "requeue", ticket).status is Status.NOTED
 
 
+def test_nothing_is_known_of_a_phone_that_is_to_be_called_again() -> None:
+    world = World()
+    ticket = world.issue_and_call()
+    world.clock.advance(seconds=20)
+    world.pool.mark_unreached(ticket.id, world.now)
+
+    assert act(world, "requeue", ticket).is_reached is None
+
+
 def test_requeue_twice_moves_once() -> None:
     world = World()
     ticket = world.issue_and_call()

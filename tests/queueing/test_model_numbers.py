@@ -12,6 +12,7 @@ from queueing.model import (
     stall_of,
     ticket_id,
 )
+from queueing.pool import Pool
 from tests.queueing.world import ADMIN, DINER, SECOND_SELLER, SELLER, STRANGER, SYSTEM, World, state
 
 
@@ -88,6 +89,15 @@ def test_numbers_never_used_go_on_from_the_last_issued() -> None:
     world.restart()
 
     assert world.issue().number == 3
+
+
+def test_numbers_never_used_begin_behind_the_last_one_of_an_older_time() -> None:
+    world = World()
+    world.pool = Pool(
+        world.stall, epoch="e", seq=9, live=[], ended={98: 0}, used={98: ticket_id(7, 1)}, recent=[]
+    )
+
+    assert [world.issue().number for _ in range(3)] == [99, 1, 2]
 
 
 def test_lowest_takes_the_lowest_free_at_once() -> None:
@@ -189,6 +199,16 @@ def test_second_tap_is_known_after_a_restart() -> None:
     world.restart()
 
     assert world.pool.issue(SELLER, world.now, double_tap=True) == newest
+
+
+def test_settings_written_again_forget_no_number() -> None:
+    world = World()
+    world.pool.finish(world.issue().id, SELLER, world.now)
+    world.clock.advance(hours=1)
+
+    world.pool.configure(world.stall)
+
+    assert world.issue().number == 2
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,10 @@ def test_date_is_read_as_it_is_written() -> None:
     assert calendar.parse_date(calendar.iso_date(20260203)) == 20260203
 
 
+def test_minute_is_told_as_people_in_beijing_read_it() -> None:
+    assert calendar.beijing_minute(ms("2026-11-20T16:05:59Z")) == "2026-11-21 00:05"
+
+
 @pytest.mark.parametrize("text", ["2026-02-30", "20260203", "2026-W06-2", "2026-2-3", "today", ""])
 def test_what_is_no_date_or_spelt_otherwise_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the texts are Python's own
