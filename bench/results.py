@@ -55,13 +55,17 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """Something to be measured once a round. `figure` names the result that counts."""
+    """Something to be measured once a round. `figure` names the result that counts.
+
+    pid: the server, which is left to come to rest before; database: what works for it.
+    """
 
     work: str
     who: str
     unit: str
     measure: Callable[[], Figures]
     pid: int | None = None
+    database: int | None = None
     figure: str = "rate"
 
 
@@ -92,7 +96,7 @@ def interleaved(rounds: int, entries: Sequence[Entry]) -> list[Row]:
                 continue
             if entry.pid is not None:
                 settle(entry.pid)
-            watch = Watch(entry.pid)
+            watch = Watch([pid for pid in (entry.pid, entry.database) if pid is not None])
             try:
                 measured = entry.measure()
             except LoadFailed as failure:

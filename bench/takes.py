@@ -7,6 +7,9 @@ counted. "alone": the clock stands while what was taken is finished.
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+
+import msgspec
 
 from bench import generator
 from bench.contenders import BareTornado, Contender, running
@@ -32,6 +35,15 @@ TOGETHER = "takes with finishes"
 ALONE = "takes alone"
 ECHO = "POST echo"
 UNIT = "takes/s"
+
+
+class Database(msgspec.Struct):
+    """What ours works on; without a url, a SQLite file of its own."""
+
+    url: str = ""
+    pid: int | None = None
+    why_not: str = ""
+
 
 Plan = Callable[[Callme, int, int], list[str]]
 
@@ -60,10 +72,9 @@ def p2(setup: Setup) -> Outcome:
 
 
 def p3(setup: Setup) -> Outcome:
-    with _mariadb() as (url, why):
-        outcome = _measured(
-            setup, "P3", "durable take over WebSocket, MariaDB", Callme.takers, url, why
-        )
+    title = "durable take over WebSocket, MariaDB"
+    with _mariadb() as database:
+        outcome = _measured(setup, "P3", title, Callme.takers, database)
     ours, alone, echo = outcome.row(OURS), outcome.row(OURS, ALONE), outcome.row(BareTornado.name)
     outcome.goals = [
         ratio_goal("takes with finishes ≥ 1.45 × the bare echo", ours, echo, 1.45),
@@ -74,27 +85,30 @@ def p3(setup: Setup) -> Outcome:
 
 
 def _measured(
-    setup: Setup, name: str, title: str, plan: Plan, url: str = "", why_not: str = ""
+    setup: Setup, name: str, title: str, plan: Plan, database: Database | None = None
 ) -> Outcome:
-    callme = Callme(url=url, stalls=STALLS, sellers_each=-(-CALLERS // STALLS))
+    database = database or Database()
+    callme = Callme(url=database.url, stalls=STALLS, sellers_each=-(-CALLERS // STALLS))
     makers: list[Callable[[], Contender]] = [BareTornado]
-    if not why_not:
+    if not database.why_not:
         makers.insert(0, lambda: callme)
     with running(makers) as (present, absent):
         entries = []
         for one in present:
             if one is callme:
-                entries += _our_entries(setup, callme, plan(callme, CALLERS, STALLS))
+                entries += _our_entries(setup, callme, plan(callme, CALLERS, STALLS), database.pid)
             else:
                 entries.append(_echo_entry(setup, one))
         rows = interleaved(setup.rounds, entries)
-    if why_not:
-        absent[OURS] = why_not
+    if database.why_not:
+        absent[OURS] = database.why_not
     rows += absent_rows(absent, work=TOGETHER, unit=UNIT)
     return Outcome(id=name, title=title, rows=rows, goals=[])
 
 
-def _our_entries(setup: Setup, callme: Callme, plan: list[str]) -> list[Entry]:
+def _our_entries(
+    setup: Setup, callme: Callme, plan: list[str], database: int | None
+) -> list[Entry]:
     def measure(*, apart: bool) -> Figures:
         return generator.run(
             "take",
@@ -106,10 +120,16 @@ def _our_entries(setup: Setup, callme: Callme, plan: list[str]) -> list[Entry]:
             apart=apart,
         )
 
-    pid = callme.process.pid
     return [
-        Entry(work=TOGETHER, who=OURS, unit=UNIT, pid=pid, measure=lambda: measure(apart=False)),
-        Entry(work=ALONE, who=OURS, unit=UNIT, pid=pid, measure=lambda: measure(apart=True)),
+        Entry(
+            work=work,
+            who=OURS,
+            unit=UNIT,
+            pid=callme.process.pid,
+            database=database,
+            measure=partial(measure, apart=apart),
+        )
+        for work, apart in ((TOGETHER, False), (ALONE, True))
     ]
 
 
@@ -131,17 +151,18 @@ def _echo_entry(setup: Setup, echo: Contender) -> Entry:
 
 
 @contextmanager
-def _mariadb() -> Iterator[tuple[str, str]]:
-    """A MariaDB on the server's core: (url of an empty database, or why there is none)."""
+def _mariadb() -> Iterator[Database]:
+    """A MariaDB on the server's core, with an empty database."""
     try:
         server = MariaDB()
         server.start()
     except ServerError as failure:
-        yield "", "not installed" if "not installed" in str(failure) else "MariaDB did not start"
+        is_missing = "not installed" in str(failure)
+        yield Database(why_not="not installed" if is_missing else "MariaDB did not start")
         return
     try:
         command = ["taskset", "--all-tasks", "--cpu-list", "--pid", str(SERVER_CORE)]
         subprocess.run([*command, str(server.pid)], check=True, stdout=subprocess.DEVNULL)
-        yield server.fresh_database(), ""
+        yield Database(url=server.fresh_database(), pid=server.pid)
     finally:
         server.close()
