@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import socket
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
 from accounts.service import People
 from queueing.model import Actor
@@ -36,19 +36,26 @@ NAMES = (
 )
 
 
+class Simulated(msgspec.Struct, frozen=True):
+    """What a simulator says of itself; apps are settings of ours by name."""
+
+    url: str
+    apps: dict[str, str]
+
+
 async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
     """Serve until told to stop. The simulators and the rush are processes of their own."""
     processes = [await _spawn("simulators", "--wechat-port", "0")]
     running: wiring.App | None = None
     try:
-        wechat = await _address_of(processes[0])
+        wechat = await _introduce(processes[0])
         config = demo_config(_free_port(port), wechat)
         running = await wiring.start(config)
         await seed(running.stalls, running.people)
         token = await _sign_in(running.people)
         if rush:
-            processes.append(await _start_rush(config, wechat))
-        click.echo(_addresses(config, wechat, token))
+            processes.append(await _start_rush(config, wechat.url))
+        click.echo(_addresses(config, wechat.url, token))
         await stop.wait()
     finally:
         for process in reversed(processes):
@@ -57,16 +64,8 @@ async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
             await running.stop()
 
 
-def demo_config(port: int, wechat_url: str) -> Config:
+def demo_config(port: int, wechat: Simulated) -> Config:
     """Settings of the demo; what the environment says still wins."""
-    # Only who runs the demo needs what is simulated.
-    from simulators.wechat import (  # noqa: PLC0415
-        DINER_APPID,
-        DINER_SECRET,
-        SELLER_APPID,
-        SELLER_SECRET,
-    )
-
     return load(
         overrides={
             "server": {
@@ -79,11 +78,8 @@ def demo_config(port: int, wechat_url: str) -> Config:
             },
             "database": {"url": f"sqlite:///{FOLDER / 'callme.db'}"},
             "wechat": {
-                "api_url": wechat_url,
-                "diner_appid": DINER_APPID,
-                "diner_secret": DINER_SECRET,
-                "seller_appid": SELLER_APPID,
-                "seller_secret": SELLER_SECRET,
+                "api_url": wechat.url,
+                **wechat.apps,
             },
             "queue": {"admin_openids": ADMIN_OPENID},
             # Eight stalls' crowds share one address here.
@@ -129,14 +125,13 @@ async def _spawn(module: str, *arguments: str) -> asyncio.subprocess.Process:
     )
 
 
-async def _address_of(simulators: asyncio.subprocess.Process) -> str:
+async def _introduce(simulators: asyncio.subprocess.Process) -> Simulated:
     assert simulators.stdout is not None
     async with asyncio.timeout(20):
         line = await simulators.stdout.readline()
     if not line:
         raise OSError("the simulators did not start")
-    url: str = json.loads(line)["url"]
-    return url
+    return msgspec.json.decode(line, type=Simulated)
 
 
 async def _start_rush(config: Config, wechat: str) -> asyncio.subprocess.Process:

@@ -6,8 +6,21 @@ import signal
 
 import click
 
-from simulators.wechat import WeChat
+from simulators.wechat import (
+    DINER_APPID,
+    DINER_SECRET,
+    SELLER_APPID,
+    SELLER_SECRET,
+    WeChat,
+)
 
+# What the mini-programs are registered with: whoever starts us sets it at the server.
+APPS = {
+    "diner_appid": DINER_APPID,
+    "diner_secret": DINER_SECRET,
+    "seller_appid": SELLER_APPID,
+    "seller_secret": SELLER_SECRET,
+}
 NOT_YET = ("xiaomai", "erp")
 
 
@@ -34,7 +47,7 @@ async def run(wechat_port: int) -> None:
     wechat = WeChat()
     await wechat.start(wechat_port)
     # click.echo flushes, so whoever started us can read the address at once.
-    click.echo(json.dumps({"name": "wechat", "url": wechat.url}))
+    click.echo(json.dumps({"name": "wechat", "url": wechat.url, "apps": APPS}))
     await stop.wait()
     await wechat.stop()
 
