@@ -148,7 +148,12 @@ class App:
 
     async def _send_reminder(self, payload: dict[str, Any]) -> object:
         wechat = self.config.wechat
-        message = reminder_message(payload, fields=self.config.call_fields, page=wechat.call_page)
+        message = reminder_message(
+            payload,
+            fields=self.config.call_fields,
+            page=wechat.call_page,
+            hint=wechat.call_hint,
+        )
         return await self.messages.deliver_subscribe_message(msgspec.to_builtins(message))
 
     async def _make_code(self, scene: str, page: str) -> bytes:

@@ -58,9 +58,12 @@ class WeChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     diner_secret: str = ""
     seller_appid: str = ""
     seller_secret: str = ""
-    call_fields: str = "thing1=stall,character_string2=number,thing3=note"
-    """The fields of the granted template a reminder fills, each with what goes into it:
-    stall, number, note or called_at."""
+    call_fields: str = (
+        "character_string1=number,thing2=stall,thing3=note,time4=called_at,thing5=hint"
+    )
+    """The fields of the template a reminder fills (as it was chosen on WeChat's platform), each
+    with what goes into it: number, stall, note, called_at or hint."""
+    call_hint: str = "您的餐品已备好,请尽快取餐"
     call_page: str = "pages/qu/qu"
 
 
@@ -131,6 +134,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return dict(_pair(word) for word in _words(self.wechat.call_fields))
 
 
+# What a reminder may say.
+CALL_SOURCES = frozenset({"stall", "number", "note", "called_at", "hint"})
+
 # Printed as ****.
 SECRETS = frozenset({"secret", "diner_secret", "seller_secret", "url"})
 
@@ -182,9 +188,9 @@ def check(config: Config) -> Config:
         except ValueError as error:
             raise ConfigError(f"server.trusted_proxies: {error}") from None
     try:
-        unknown = set(config.call_fields.values()) - {"stall", "number", "note", "called_at"}
+        unknown = set(config.call_fields.values()) - CALL_SOURCES
     except ValueError:
-        raise ConfigError("wechat.call_fields must be like thing1=stall,thing3=note") from None
+        raise ConfigError("wechat.call_fields must be like thing2=stall,thing3=note") from None
     if unknown:
         raise ConfigError(f"wechat.call_fields: nothing is called {', '.join(sorted(unknown))}")
     if config.session.max_s < config.session.idle_s:

@@ -8,7 +8,7 @@ from queueing.calendar import beijing_minute
 
 
 def reminder_message(
-    payload: Mapping[str, Any], *, fields: Mapping[str, str], page: str
+    payload: Mapping[str, Any], *, fields: Mapping[str, str], page: str, hint: str
 ) -> SubscribeMessage:
     """fields: the template's own names, each with what goes into it (see server/config.py)."""
     values = {
@@ -16,6 +16,7 @@ def reminder_message(
         "number": f"{payload['number']:02d}",
         "note": payload["note"],
         "called_at": beijing_minute(payload["called_at"]),
+        "hint": hint,
     }
     return SubscribeMessage(
         account_id=payload["account_id"],
