@@ -13,8 +13,11 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from sql.batch import Job
-from sql.errors import Overloaded
+from sql.errors import CommitUnknown, DatabaseError, DatabaseUnavailable, Overloaded
+from sql.failures import Broken
 from sql.transaction import Dialect, ListVerb, Memory, Tx, list_verb
 from sql.types import Millis
 
@@ -37,6 +40,7 @@ class Database(abc.ABC):
     dialect: Dialect
     # Waiting functions; more than a few seconds' work means that the disk has stopped.
     waiting_max = 20_000
+    reading_max = 20_000
     # Functions in one transaction: long enough to share an fsync, short enough to answer.
     batch_max = 512
 
@@ -46,6 +50,7 @@ class Database(abc.ABC):
         self._told = told
         self._waiting: list[Job] = []
         self._outstanding = 0
+        self._reading = 0
         self._flushing = False
         self._closed = False
         self.commits = 0
@@ -61,7 +66,8 @@ class Database(abc.ABC):
         """Run verb(tx, …) in a transaction; return when it is committed.
 
         What verb raises is raised here, and only its own changes are undone. Cancelling the
-        caller does not stop a function that has begun: it commits, nobody is told.
+        caller does not stop a function that has begun: it commits, and only the caller is
+        not told. One that has not begun is never run.
         Raises DatabaseUnavailable, Overloaded (nothing changed), CommitUnknown.
         """
         return await self.submit(verb, *args, **kwargs)
@@ -86,6 +92,21 @@ class Database(abc.ABC):
         if jobs:
             self._hand_over(jobs)
 
+    async def read(
+        self, verb: Callable[Concatenate[Tx, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run verb(tx, …) on a consistent snapshot; it can change nothing.
+
+        Raises DatabaseUnavailable, Overloaded.
+        """
+        if self._closed or self._reading >= self.reading_max:
+            raise Overloaded("closed" if self._closed else "too many readers wait")
+        self._reading += 1
+        try:
+            return await self._read(lambda tx: verb(tx, *args, **kwargs))
+        finally:
+            self._reading -= 1
+
     def _finish(self, jobs: list[Job], events: list[Event], wakes: set[str]) -> None:
         """Back on the loop, after the commit: tell what happened, let the answers go."""
         self._outstanding -= len(jobs)
@@ -101,24 +122,41 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def _hand_over(self, jobs: list[Job]) -> None: ...
 
+    def _refuse(self, jobs: list[Job], error: BaseException) -> None:
+        """Leave the refusal of the whole batch in every job."""
+        if not isinstance(error, Broken | DatabaseError | SQLAlchemyError):
+            log.error("a transaction failed", exc_info=error)
+        for job in jobs:
+            # One exception each: its traceback grows wherever it is raised.
+            job.outcome = as_ours(error)
+
     @abc.abstractmethod
-    async def read(
-        self, verb: Callable[Concatenate[Tx, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run verb(tx, …) on a consistent snapshot; it can change nothing."""
+    async def _read(self, run: Callable[[Tx], T]) -> T: ...
 
     @abc.abstractmethod
     async def migrate(self) -> None:
-        """Bring the tables to this program's version."""
+        """Bring the tables to this program's version.
+
+        May be repeated, and by several processes at once. Raises NotMigrated when they are
+        newer than this program, DatabaseUnavailable.
+        """
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """Commit what waits, then let go of the database."""
+        """Commit what waits, then let go of the database. May be repeated."""
 
     @property
     def outstanding(self) -> int:
         """Functions that wait or run now."""
         return self._outstanding
+
+
+def as_ours(error: BaseException) -> DatabaseError:
+    """A refusal for one caller, from what stopped the whole batch."""
+    kind = CommitUnknown if isinstance(error, CommitUnknown) else DatabaseUnavailable
+    refused = kind(str(getattr(error, "orig", None) or error))
+    refused.__cause__ = error
+    return refused
 
 
 async def open_database(
@@ -127,7 +165,8 @@ async def open_database(
     """Open `sqlite:///path` or `mysql://user:password@host:port/name`.
 
     told is called on the loop after each commit, in the order of commits.
-    Raises ValueError for another kind of url, DatabaseInUse, DatabaseUnavailable.
+    Raises ValueError for another kind of url, DatabaseInUse, DatabaseUnavailable. That the
+    server answers is known only from the first transaction.
     """
     if url.startswith("sqlite:///"):
         # Both import this module, and one of them is never needed.

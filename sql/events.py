@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.dialects import mysql
 
 from sql.tables.core import events, streams
-from sql.transaction import Tx
+from sql.transaction import Tx, insert_missing
 from sql.types import Millis
 
 
@@ -79,7 +79,9 @@ def heads(tx: Tx, names: Iterable[str]) -> dict[str, Head]:
 _HEADS = (
     select(streams.c.id, streams.c.name, streams.c.epoch, streams.c.seq)
     .where(streams.c.name.in_(bindparam("names", expanding=True)))
-    .order_by(streams.c.id)
+    # Locks are taken in the order of the index, the same in every process.
+    .order_by(streams.c.name)
+    .with_hint(streams, "FORCE INDEX (uq_streams_name)", "mysql")
 )
 
 
@@ -91,10 +93,7 @@ def _select_heads(tx: Tx, names: Sequence[str], *, lock: bool) -> dict[str, Head
 
 def _make_streams(tx: Tx, names: Sequence[str]) -> None:
     rows = [{"name": name, "epoch": secrets.token_hex(8), "seq": 0} for name in names]
-    if tx.dialect == "sqlite":
-        tx.execute(sqlite.insert(streams).on_conflict_do_nothing(), rows)
-    else:
-        tx.execute(insert(streams).prefix_with("IGNORE"), rows)
+    insert_missing(tx, streams, rows)
 
 
 _ADVANCE_SQLITE = (

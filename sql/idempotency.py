@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec
 
 from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from sql.tables.core import idempotency
 from sql.transaction import Tx
@@ -72,17 +73,26 @@ def once(
     if not key:
         return run(tx, *args, **kwargs)
     id_ = key_id(scope, key)
-    known = find_answers(tx, [id_]).get(id_)
+    known = find_answers(tx, [id_]).get(id_) or _claim(tx, id_, mark)
     if known is not None:
         if known[0] != mark:
             raise KeyReused(key)
         return known[1]
-    # The key goes in first: in a second process the same key waits here for our commit,
-    # fails on the primary key, and is run again to find our answer.
-    keep_answers(tx, [(id_, mark, "")])
     answer = run(tx, *args, **kwargs)
     tx.execute(idempotency.update().where(idempotency.c.id == id_).values(answer=answer))
     return answer
+
+
+def _claim(tx: Tx, id_: str, mark: str) -> tuple[str, str] | None:
+    """Put the key in; what a second process has put in first, if it has.
+
+    While that process is in its transaction, ours waits here for its commit.
+    """
+    try:
+        keep_answers(tx, [(id_, mark, "")])
+    except IntegrityError:
+        return find_answers(tx, [id_])[id_]
+    return None
 
 
 def sweep(tx: Tx, *, older_than: Millis, most: int = 500) -> int:

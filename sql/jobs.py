@@ -4,10 +4,9 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.dialects import sqlite
 
 from sql.tables.core import job_runs, jobs
-from sql.transaction import Tx
+from sql.transaction import Tx, insert_missing
 from sql.types import Millis
 
 
@@ -27,10 +26,7 @@ class Run(msgspec.Struct, frozen=True):
 def ensure(tx: Tx, name: str, *, first_due_at: Millis) -> None:
     """Make the job's row if there is none; an existing one keeps its due time."""
     row = {"name": name, "due_at": first_due_at, "leased_by": "", "leased_until": 0}
-    if tx.dialect == "sqlite":
-        tx.execute(sqlite.insert(jobs).on_conflict_do_nothing(), [row])
-    else:
-        tx.execute(insert(jobs).prefix_with("IGNORE"), [row])
+    insert_missing(tx, jobs, [row])
 
 
 def begin(
@@ -42,7 +38,10 @@ def begin(
     a job of every few seconds would drown the rest.
     """
     row = tx.execute(select(jobs).where(jobs.c.name == name).with_for_update()).first()
-    if row is None or row.leased_until > tx.now or (row.due_at > tx.now and not anyway):
+    if row is None or (row.due_at > tx.now and not anyway):
+        return None
+    # A lease that ends later than one taken now was given by a clock that ran ahead.
+    if tx.now < row.leased_until <= tx.now + lease_s * 1000:
         return None
     tx.execute(
         update(jobs)

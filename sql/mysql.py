@@ -10,27 +10,39 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, create_engine, make_url
-from sqlalchemy.engine.interfaces import IsolationLevel
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from sql.batch import Batch, Job, RunAgain, is_transient
-from sql.database import Database, Told
-from sql.errors import CommitUnknown, DatabaseError, DatabaseUnavailable
+from sql.batch import Batch, Job
+from sql.database import Database, Told, as_ours
+from sql.errors import CommitUnknown, DatabaseUnavailable
+from sql.failures import Broken, broken_by, surely_not_committed
+from sql.revision import bring_to_head
 from sql.transaction import Memory, Tx
 from sql.types import Millis
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger("callme.sql")
 
 _RUNS_MAX = 5
 _PAUSE_S = 0.05
+
+# A text too long for its column is an error, whatever the server is set to. A row that another
+# process holds is waited for less long than our own time-out, so that the answer is orderly.
+_SETTINGS = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',"
+    " innodb_lock_wait_timeout = 2"
+)
+# READ COMMITTED for the writer: what was read before a row lock was granted must not shadow
+# what the lock's former holder wrote. Readers want one snapshot throughout, and no change.
+_WRITING = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
+_READING = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
 class MySQL(Database):
@@ -43,24 +55,36 @@ class MySQL(Database):
     def __init__(self, url: str, *, now: Callable[[], Millis], told: Told | None) -> None:
         super().__init__(now=now, told=told)
         self.url = make_url(url).set(drivername="mysql+aiomysql")
-        # READ COMMITTED for the writer: what was read before a row lock was granted must not
-        # shadow what the lock's former holder wrote. Readers want one snapshot throughout.
-        self._writer = self._engine("READ COMMITTED", size=1)
-        self._reader = self._engine("REPEATABLE READ", size=6)
+        self._writer = self._engine(_WRITING, size=1)
+        self._reader = self._engine(_READING, size=6)
+        self._committing = False
         self._queue: asyncio.Queue[list[Job] | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._write_forever(), name="mysql-write")
 
-    def _engine(self, isolation: IsolationLevel, *, size: int) -> AsyncEngine:
-        return create_async_engine(
+    def _engine(self, transactions: str, *, size: int) -> AsyncEngine:
+        engine = create_async_engine(
             self.url,
-            isolation_level=isolation,
             pool_size=size,
             max_overflow=0,
-            pool_timeout=self.timeout_s,
-            pool_pre_ping=True,
+            # Our own time-out is the one that ends the waiting.
+            pool_timeout=2 * self.timeout_s,
             pool_recycle=1800,
-            connect_args={"charset": "utf8mb4", "local_infile": False, "connect_timeout": 2},
+            connect_args={
+                "charset": "utf8mb4",
+                "local_infile": False,
+                "connect_timeout": 2,
+                "init_command": _SETTINGS,
+            },
         )
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def set_transactions(connection: Any, _: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute(transactions)
+            cursor.close()
+
+        event.listen(engine.sync_engine, "handle_error", _judge_by_kind)
+        return engine
 
     def _hand_over(self, jobs: list[Job]) -> None:
         self._queue.put_nowait(jobs)
@@ -83,120 +107,133 @@ class MySQL(Database):
     async def _commit(self, jobs: list[Job]) -> None:
         events: list[Any] = []
         wakes: set[str] = set()
+        wanted = [job for job in jobs if job.is_wanted]
         try:
-            batch = await self._run(jobs)
-            events, wakes = batch.events, batch.wakes
-            self.commits += 1
-            self.written += len(jobs)
+            if wanted:
+                batch = await self._run(wanted)
+                events, wakes = batch.events, batch.wakes
+                self.commits += 1
+                self.written += len(wanted)
         except Exception as error:
-            refused = _as_ours(error)
-            for job in jobs:
-                job.outcome = refused
+            self._refuse(wanted, error)
         self._finish(jobs, events, wakes)
 
     async def _run(self, jobs: list[Job]) -> Batch:
-        error: BaseException | None = None
-        for attempt in range(_RUNS_MAX):
-            await asyncio.sleep(_PAUSE_S * attempt)
-            try:
-                async with asyncio.timeout(self.timeout_s):
-                    return await self._attempt(jobs)
-            except RunAgain as again:
-                error = again.__cause__
-                log.info("a transaction is run again: %s", error)
-        raise DatabaseUnavailable("the database gave no answer") from error
+        """Run the jobs in one transaction, again where that is right.
 
-    async def _attempt(self, jobs: list[Job]) -> Batch:
-        """One transaction. Raises RunAgain, CommitUnknown, or what the driver raised."""
+        Raises CommitUnknown, or what has stopped it: then nothing was changed.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.timeout_s
+        for runs in range(1, _RUNS_MAX + 1):
+            try:
+                batch = await self._in_time(jobs, one_by_one=False)
+                return await self._in_time(jobs, one_by_one=True) if batch.spoilt else batch
+            except Broken as broken:
+                last = runs == _RUNS_MAX or self._closed or loop.time() > deadline
+                if last or not broken.again:
+                    raise
+                log.info("a transaction is run again: %s", broken)
+                await asyncio.sleep(_PAUSE_S * runs)
+        raise AssertionError("unreachable")
+
+    async def _in_time(self, jobs: list[Job], *, one_by_one: bool) -> Batch:
+        self._committing = False
         try:
-            connection = await self._writer.connect()
-        except DBAPIError as error:
-            raise RunAgain from error
-        batch: Batch | None = None
-        committing = False
+            async with asyncio.timeout(self.timeout_s):
+                return await self._attempt(jobs, one_by_one=one_by_one)
+        except TimeoutError as error:
+            if self._committing:
+                raise CommitUnknown("no answer to the commit in time") from error
+            raise DatabaseUnavailable("the database did not answer in time") from error
+
+    async def _attempt(self, jobs: list[Job], *, one_by_one: bool) -> Batch:
+        """One transaction. Raises Broken, CommitUnknown."""
+        connection = await _connect(self._writer)
+        raw = connection.sync_connection
+        assert raw is not None
+        batch = Batch(
+            raw,
+            now=self.now(),
+            dialect="mysql",
+            memory=self.memory,
+            one_by_one=one_by_one,
+        )
+        done = False
         try:
-            await connection.begin()
-            raw = connection.sync_connection
-            assert raw is not None
-            batch = Batch(
-                raw,
-                now=self.now(),
-                dialect="mysql",
-                memory=self.memory,
-            )
             await connection.run_sync(_run_batch, batch, jobs)
-            committing = True
-            await connection.commit()
-        except BaseException as error:
-            if batch is not None:
-                batch.forget()
-            # Whatever happened, the connection is in the middle of something: let it go.
-            await connection.invalidate()
-            if committing:
-                raise CommitUnknown(str(error)) from error
-            if isinstance(error, DBAPIError) and is_transient(error):
-                raise RunAgain from error
-            raise
+            if batch.failed:
+                await connection.rollback()
+            else:
+                await self._send_commit(connection)
+            done = True
         finally:
+            if not done:
+                batch.forget()
+                # Whatever happened, the connection is in the middle of something: let it go.
+                await connection.invalidate()
             await connection.close()
         return batch
 
-    async def read(
-        self, verb: Callable[Concatenate[Tx, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        def run(connection: Connection) -> T:
-            tx = Tx(connection, now=self.now(), dialect="mysql", memory=Memory(0))
-            try:
-                return verb(tx, *args, **kwargs)
-            finally:
-                if not connection.invalidated:
-                    connection.rollback()
+    async def _send_commit(self, connection: AsyncConnection) -> None:
+        self._committing = True
+        try:
+            await connection.commit()
+        except DBAPIError as error:
+            if surely_not_committed(error):
+                raise Broken(error, again=True) from error
+            raise CommitUnknown(str(error.orig)) from error
 
+    async def _read(self, run: Callable[[Tx], T]) -> T:
         try:
             async with asyncio.timeout(self.timeout_s):
-                return await self._read(run)
-        except TimeoutError as error:
-            raise DatabaseUnavailable("the database did not answer in time") from error
-        except DBAPIError as error:
-            raise DatabaseUnavailable(str(error.orig)) from error
+                try:
+                    return await self._read_once(run)
+                except Broken as broken:
+                    log.info("a read is run again: %s", broken)
+                    return await self._read_once(run)
+        except (Broken, TimeoutError) as error:
+            raise as_ours(error) from error
 
-    async def _read(self, run: Callable[[Connection], T]) -> T:
-        for attempt in range(2):
-            try:
-                async with self._reader.connect() as connection:
-                    try:
-                        return await connection.run_sync(run)
-                    except asyncio.CancelledError:
-                        await connection.invalidate()
-                        raise
-            except DBAPIError as error:
-                if attempt or not is_transient(error):
-                    raise
-        raise AssertionError("unreachable")
+    async def _read_once(self, run: Callable[[Tx], T]) -> T:
+        """Raises Broken."""
+        connection = await _connect(self._reader)
+        done = False
+        try:
+            value = await connection.run_sync(_run_read, self.now(), run)
+            done = True
+        except DBAPIError as error:
+            broken = broken_by(error)
+            if broken is None:
+                raise
+            raise broken from error
+        finally:
+            if not done:
+                await connection.invalidate()
+            await connection.close()
+        return value
 
     async def migrate(self) -> None:
         await asyncio.to_thread(self._migrate)
 
     def _migrate(self) -> None:
-        # Alembic takes longer to import than the rest of a start: only who migrates pays.
-        from sql.migrate import upgrade  # noqa: PLC0415
-
         engine = create_engine(
             self.url.set(drivername="mysql+pymysql"),
             poolclass=NullPool,
             connect_args={"charset": "utf8mb4", "connect_timeout": 5},
         )
+        # Two processes may start at once: the second waits, then finds all done.
+        name = f"callme-migrate:{self.url.database}"[:64]
         try:
             with engine.connect() as connection:
-                # Two processes may start at once: the second waits, then finds all done.
-                connection.exec_driver_sql("SELECT GET_LOCK('callme-migrate', 60)")
+                got = connection.exec_driver_sql("SELECT GET_LOCK(%s, 60)", (name,)).scalar()
                 connection.commit()
-                upgrade(connection)
-                connection.exec_driver_sql("SELECT RELEASE_LOCK('callme-migrate')")
+                if got != 1:
+                    raise DatabaseUnavailable("another process is migrating")
+                # The lock ends with the connection.
+                bring_to_head(connection)
         except DBAPIError as error:
-            raise DatabaseUnavailable(str(error.orig)) from error
-        finally:
-            engine.dispose()
+            raise as_ours(error) from error
 
     async def close(self) -> None:
         if self._closed:
@@ -210,15 +247,23 @@ class MySQL(Database):
         await asyncio.sleep(0)
 
 
+async def _connect(engine: AsyncEngine) -> AsyncConnection:
+    try:
+        return await engine.connect()
+    except DBAPIError as error:
+        raise Broken(error, again=True) from error
+
+
+def _judge_by_kind(context: ExceptionContext) -> None:
+    """SQLAlchemy looks for "connection was killed" in an error's text, which quotes the value
+    that was refused: a client could have our connection closed by such a name."""
+    if isinstance(context.sqlalchemy_exception, DataError | IntegrityError):
+        context.is_disconnect = False
+
+
 def _run_batch(_: Connection, batch: Batch, jobs: list[Job]) -> None:
     batch.run(jobs)
 
 
-def _as_ours(error: Exception) -> DatabaseError:
-    if isinstance(error, DatabaseError):
-        return error
-    if not isinstance(error, DBAPIError | TimeoutError):
-        log.error("a transaction failed", exc_info=error)
-    refused = DatabaseUnavailable(str(getattr(error, "orig", None) or error))
-    refused.__cause__ = error
-    return refused
+def _run_read(connection: Connection, now: Millis, run: Callable[[Tx], T]) -> T:
+    return run(Tx(connection, now=now, dialect="mysql", memory=Memory(0)))

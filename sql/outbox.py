@@ -8,11 +8,10 @@ least once, so the receiver's side must stand a repeat.
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, delete, insert, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import and_, delete, select, update
 
 from sql.tables.core import outbox
-from sql.transaction import Tx
+from sql.transaction import Tx, insert_missing
 from sql.types import Millis
 
 
@@ -42,11 +41,8 @@ def enqueue(
         "ended_at": None,
         "last_error": "",
     }
-    if tx.dialect == "sqlite":
-        tx.execute(sqlite.insert(outbox).on_conflict_do_nothing(), [row])
-    else:
-        tx.execute(insert(outbox).prefix_with("IGNORE"), [row])
-    if row["due_at"] == tx.now:
+    insert_missing(tx, outbox, [row])
+    if due_at is None or due_at <= tx.now:
         tx.wake("outbox")
 
 

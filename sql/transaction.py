@@ -6,8 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy import Connection, CursorResult, Executable, Table
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.exc import DBAPIError
 
+from sql.failures import Broken, broken_by
 from sql.types import Millis
 
 if TYPE_CHECKING:
@@ -54,7 +57,16 @@ class Tx:
     but those it asks for here. Events and wakes are told after the commit only.
     """
 
-    __slots__ = ("_connection", "_memory", "dialect", "events", "now", "touched", "wakes")
+    __slots__ = (
+        "_connection",
+        "_memory",
+        "broken",
+        "dialect",
+        "events",
+        "now",
+        "touched",
+        "wakes",
+    )
 
     def __init__(
         self, connection: Connection, *, now: Millis, dialect: Dialect, memory: Memory
@@ -64,11 +76,22 @@ class Tx:
         self.events: list[Event] = []
         self.wakes: set[str] = set()
         self.touched: set[Hashable] = set()
+        self.broken: Broken | None = None
         self._connection = connection
         self._memory = memory
 
     def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
-        return self._connection.execute(statement, parameters)
+        """Run a statement. Its own errors (a key that is taken) may be caught."""
+        if self.broken is not None:
+            # SQLite would run it outside any transaction, and keep it.
+            raise self.broken
+        try:
+            return self._connection.execute(statement, parameters)
+        except DBAPIError as error:
+            self.broken = broken_by(error)
+            if self.broken is not None:
+                raise self.broken from error
+            raise
 
     def publish(self, event: Event) -> None:
         """Tell an event to those who listen, after the commit."""
@@ -93,6 +116,18 @@ class Tx:
     def undo_memory(self) -> None:
         """Forget all this function has seen or changed in memory; it was rolled back."""
         self._memory.forget(self.touched)
+
+
+def insert_missing(tx: Tx, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, but those whose key is there already.
+
+    Not by MySQL's INSERT IGNORE, which cuts texts that are too long.
+    """
+    if tx.dialect == "sqlite":
+        tx.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+    else:
+        key = next(iter(table.primary_key)).name
+        tx.execute(mysql.insert(table).on_duplicate_key_update({key: table.c[key]}), rows)
 
 
 class ListVerb(Generic[R, T]):
