@@ -1,7 +1,6 @@
 """What people do with us: sign in, ask with a session, sign out, be told by WeChat."""
 
 import asyncio
-import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,14 +12,12 @@ from accounts import store
 from accounts.cache import Cache, Held, fingerprint
 from accounts.messages import Dead, Delivered, Retry, SubscribeMessage
 from accounts.model import Account, App, Opened, Session, SessionExpired, is_live, roles_of
-from accounts.store import SessionRow
+from accounts.store import NewSession, Person, SessionRef, SessionRow
 from accounts.tokens import TOKEN_MAX_BYTES, Tokens
+from accounts.uses import Uses
 from accounts.wechat import MessageResult, MiniProgram
 from sql.database import Database
-from sql.errors import DatabaseError
 from sql.types import Millis
-
-log = logging.getLogger("callme.accounts")
 
 OnEnd = Callable[[int], None]
 
@@ -66,8 +63,9 @@ class Sessions:
         self._on_end: list[OnEnd] = []
         # Counts what may have made a row that is being read out of date.
         self._changes = 0
-        self._unwritten: dict[int, Millis] = {}
-        self._writing: asyncio.Task[None] | None = None
+        self._wanted: set[SessionRef] = set()
+        self._reading: asyncio.Task[dict[SessionRef, SessionRow]] | None = None
+        self._uses = Uses(db, most=self.held_max)
 
     def on_end(self, callback: OnEnd) -> None:
         """Have callback(session id) called when a session is seen to have ended."""
@@ -80,19 +78,13 @@ class Sessions:
         key_hex = secrets.token_hex(20)
         key_hash = fingerprint(key_hex)
         changes = self._changes
-        row = await self._db.write(
-            store.open_session,
-            account_id=account_id,
-            app=app,
-            key_hash=key_hash,
-            now=now,
-            ends_at=ends_at,
-        )
+        new = NewSession(account_id, app, key_hash, now, ends_at)
+        row = await self._db.write(store.open_sessions, new)
         jwt = self._tokens.issue(
             key_hash=key_hash, account_id=account_id, created_at=now, ends_at=ends_at
         )
         if changes == self._changes:
-            self._cache.know_jwt(self._hold(row, key_hash, now), fingerprint(jwt))
+            self._cache.know_jwt(self._hold(row), fingerprint(jwt))
         return Opened(self._session(row), key_hex, jwt, ends_at)
 
     def peek(self, token: str) -> Session | None:
@@ -100,14 +92,8 @@ class Sessions:
         if len(token) > TOKEN_MAX_BYTES or not token.isascii():
             return None
         held = self._cache.find(fingerprint(token))
-        if held is None:
+        if held is None or not self._use_held(held):
             return None
-        now = self._now()
-        if self._shared and not 0 <= now - held.read_at <= REREAD_AFTER_MS:
-            return None
-        if not self._is_live(held.used_at, held.session.expires_at, now):
-            return None
-        self._use(held, now)
         return held.session
 
     async def get(self, token: str) -> Session:
@@ -120,53 +106,36 @@ class Sessions:
             return session
         key_hash, account_id = self._key_of(token)
         changes = self._changes
-        row = await self._db.read(store.read_session, key_hash)
-        now = self._now()
-        if row is None or not self._lives(row, now):
+        row = await self._read(key_hash)
+        if row is None or not self._lives(row):
             held = self._cache.find(key_hash)
-            if held is not None:
-                self._ended([held.session.id])
+            self._ended([held.session.id] if held else [])
             raise SessionExpired
         if account_id not in {None, row.account_id}:
             raise SessionExpired
-        if changes != self._changes:
-            # Something ended while we read: this request came before it, the next asks again.
-            return self._session(row)
-        held = self._hold(row, key_hash, now)
-        if account_id is not None:
+        held = self._use_row(row, changes)
+        if held is not None and account_id is not None:
             self._cache.know_jwt(held, fingerprint(token))
-        self._use(held, now)
-        return held.session
+        return self._session(row)
 
     def still(self, session: Session) -> bool | Awaitable[bool]:
-        """Whether a session known from before has not ended since; asking counts as a use.
+        """Whether a session known from before goes on, with the same roles; counts as a use.
 
         For sockets, whose token was shown once. Plain while the session is in memory.
         """
         held = self._cache.get(session.id)
-        now = self._now()
-        is_fresh = held is not None and (
-            not self._shared or 0 <= now - held.read_at <= REREAD_AFTER_MS
-        )
-        if held is None or not is_fresh or not self._is_held_live(held):
+        if held is None or held.session != session or not self._use_held(held):
             return self._still(session)
-        self._use(held, now)
         return True
 
     async def _still(self, session: Session) -> bool:
-        rows = await self._db.read(store.read_sessions, [session.id])
-        now = self._now()
-        if not rows or not self._lives(rows[0], now):
+        changes = self._changes
+        row = await self._read(session.id)
+        if row is None or not self._lives(row):
             self._ended([session.id])
             return False
-        held = self._cache.get(session.id)
-        if held is not None:
-            held.read_at = now
-            self._use(held, now)
-        else:
-            self._unwritten[session.id] = now
-            self._start_writing()
-        return True
+        self._use_row(row, changes)
+        return self._session(row) == session
 
     async def end(self, session: Session) -> None:
         """Sign out. Repeatable."""
@@ -186,9 +155,8 @@ class Sessions:
         For those that ask nothing themselves: open sockets.
         """
         ids = set(session_ids)
-        rows = await self._db.read(store.read_sessions, sorted(ids))
-        now = self._now()
-        ended = ids - {row.id for row in rows if self._lives(row, now)}
+        rows = await self._db.read(store.read_sessions, ids)
+        ended = ids - {row.id for row in rows.values() if self._lives(row)}
         self._ended(ended)
         return ended
 
@@ -198,7 +166,11 @@ class Sessions:
             # The rows look older than the sessions are.
             return 0
         now = self._now()
-        await self.review(held.session.id for held in self._cache if not self._is_held_live(held))
+        await self.review(
+            held.session.id
+            for held in self._cache
+            if not self._is_live(held.used_at, held.session.expires_at, now)
+        )
         grace_ms = SWEEP_GRACE_MS if self._shared else 0
         swept = 0
         while True:
@@ -214,10 +186,7 @@ class Sessions:
         """Write down all uses that are only in memory; False when the database is out."""
         for held in self._cache:
             self._write_down(held)
-        self._start_writing()
-        if self._writing is not None:
-            await self._writing
-        return not self._unwritten
+        return await self._uses.flush()
 
     async def close(self) -> None:
         await self.flush()
@@ -226,7 +195,7 @@ class Sessions:
         for session_id in session_ids:
             self._changes += 1
             self._cache.drop(session_id)
-            self._unwritten.pop(session_id, None)
+            self._uses.forget(session_id)
             for callback in self._on_end:
                 callback(session_id)
 
@@ -237,18 +206,44 @@ class Sessions:
         claims = self._tokens.read(token)
         return claims.jti, int(claims.sub)
 
-    def _hold(self, row: SessionRow, key_hash: str, now: Millis) -> Held:
+    async def _read(self, which: SessionRef) -> SessionRow | None:
+        """The row, read together with all that are asked for in this tick."""
+        self._wanted.add(which)
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_wanted(), name="session-read")
+        rows = await asyncio.shield(self._reading)
+        return rows.get(which)
+
+    async def _read_wanted(self) -> dict[SessionRef, SessionRow]:
+        await asyncio.sleep(0)
+        wanted, self._wanted, self._reading = self._wanted, set(), None
+        return await self._db.read(store.read_sessions, wanted)
+
+    def _use_row(self, row: SessionRow, changes: int) -> Held | None:
+        """A row read is in use: hold it, unless something ended while it was being read.
+
+        Then this request came before that end, and the next one reads again.
+        """
+        if changes != self._changes:
+            self._uses.note(row.id, self._now())
+            return None
+        held = self._hold(row)
+        self._use(held, self._now())
+        return held
+
+    def _hold(self, row: SessionRow) -> Held:
         """Put the row into memory, with the uses that the database does not know yet."""
-        fresh = Held(self._session(row), key_hash=key_hash, used_at=row.used_at, read_at=now)
-        old = self._cache.get(row.id)
-        if old is not None:
-            old.session, old.read_at = fresh.session, now
-            old.used_at = max(old.used_at, row.used_at)
-            return old
-        evicted = self._cache.put(fresh)
-        if evicted is not None:
-            self._write_down(evicted)
-        return fresh
+        session, held = self._session(row), self._cache.get(row.id)
+        if held is None:
+            held = Held(session, key_hash=row.key_hash, used_at=row.used_at, read_at=self._now())
+            evicted = self._cache.put(held)
+            if evicted is not None:
+                self._write_down(evicted)
+            return held
+        held.session, held.read_at = session, self._now()
+        held.used_at = max(held.used_at, row.used_at)
+        held.touched_at = max(held.touched_at, row.used_at)
+        return held
 
     def _drop(self, session_id: int) -> None:
         held = self._cache.drop(session_id)
@@ -259,18 +254,23 @@ class Sessions:
         roles = roles_of(row.app, openid=row.openid, given=row.roles, admins=self._admins)
         return Session(row.id, row.account_id, roles, row.app, row.ends_at)
 
-    def _lives(self, row: SessionRow, now: Millis) -> bool:
+    def _lives(self, row: SessionRow) -> bool:
         held = self._cache.get(row.id)
         used_at = row.used_at if held is None else max(row.used_at, held.used_at)
-        return self._is_live(used_at, row.ends_at, now)
-
-    def _is_held_live(self, held: Held) -> bool:
-        return self._is_live(held.used_at, held.session.expires_at, self._now())
+        return self._is_live(used_at, row.ends_at, self._now())
 
     def _is_live(self, used_at: Millis, ends_at: Millis, now: Millis) -> bool:
         return is_live(used_at=used_at, ends_at=ends_at, now=now, idle_ms=self._idle_ms)
 
-    # ---------------------------------------------------------------- uses
+    def _use_held(self, held: Held) -> bool:
+        """Note a use; False when it is for the database to say whether there may be one."""
+        now = self._now()
+        if self._shared and not 0 <= now - held.read_at <= REREAD_AFTER_MS:
+            return False
+        if not self._is_live(held.used_at, held.session.expires_at, now):
+            return False
+        self._use(held, now)
+        return True
 
     def _use(self, held: Held, now: Millis) -> None:
         held.used_at = max(held.used_at, now)
@@ -282,34 +282,7 @@ class Sessions:
         if held.used_at == held.touched_at:
             return
         held.touched_at = held.used_at
-        self._unwritten[held.session.id] = held.used_at
-        self._start_writing()
-
-    def _start_writing(self) -> None:
-        if self._unwritten and self._writing is None:
-            self._writing = asyncio.create_task(self._write(), name="session-uses")
-
-    async def _write(self) -> None:
-        """Write until nothing is left; what came meanwhile goes together into the next round.
-
-        When the database is out, what could not be written waits for the next use or sweep.
-        """
-        try:
-            while self._unwritten:
-                uses, self._unwritten = self._unwritten, {}
-                try:
-                    await self._db.write(store.touch_sessions, uses)
-                except DatabaseError as error:
-                    log.warning("uses of %d sessions are not written yet: %s", len(uses), error)
-                    self._keep(uses)
-                    return
-        finally:
-            self._writing = None
-
-    def _keep(self, uses: dict[int, Millis]) -> None:
-        """Put back what could not be written, no more than memory holds of sessions."""
-        kept = uses | self._unwritten
-        self._unwritten = dict(list(kept.items())[-self._cache.most :])
+        self._uses.note(held.session.id, held.used_at)
 
 
 class People:
@@ -323,7 +296,7 @@ class People:
     async def sign_in(self, app: App, code: str) -> Opened:
         """Raises CodeRefused, WeChatUnavailable, AccountBlocked."""
         openid = await self._wechat.code_to_openid(app, code)
-        account = await self._db.write(store.find_or_make_account, app, openid)
+        account = await self._db.write(store.find_or_make_accounts, Person(app, openid))
         return await self._sessions.open(account.id, app)
 
     async def account(self, account_id: int) -> Account | None:

@@ -1,17 +1,19 @@
 """The queries of accounts, sessions, grants and access tokens. All may be run again."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import Table, and_, delete, insert, or_, select, update
 from sqlalchemy.dialects import mysql, sqlite
 
 from accounts.model import Account, AccountBlocked, App
-from sql.database import Tx
+from sql.database import Tx, list_verb
 from sql.tables.accounts import account_roles, accounts, message_grants, sessions, wechat_tokens
 from sql.types import Millis
+
+T = TypeVar("T")
 
 # Rows in one statement: enough to make the round trip cheap, few enough to hold no one up.
 CHUNK: Final = 500
@@ -26,6 +28,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     """A session that was not ended, of an account that is not blocked."""
 
     id: int
+    key_hash: str
     account_id: int
     app: App
     used_at: Millis
@@ -34,23 +37,62 @@ class SessionRow(msgspec.Struct, frozen=True):
     roles: frozenset[str]
 
 
+SessionRef: TypeAlias = str | int
+"""What a session is asked for by: the hash of its key, or its id."""
+
+
+class Person(NamedTuple):
+    """Who WeChat says it is."""
+
+    app: App
+    openid: str
+
+
+class NewSession(msgspec.Struct, frozen=True):
+    account_id: int
+    app: App
+    key_hash: str
+    opened_at: Millis
+    ends_at: Millis
+
+
 class AccessToken(msgspec.Struct, frozen=True):
     token: str
     expires_at: Millis
 
 
+@list_verb
+def find_or_make_accounts(tx: Tx, people: Sequence[Person]) -> Sequence[Account | Exception]:
+    """The account of each, made at the first call; AccountBlocked for the blocked."""
+    found = _find_accounts(tx, people)
+    missing = sorted({person for person in people if person not in found})
+    if missing:
+        rows = [{"app": app, "openid": openid, "created_at": tx.now} for app, openid in missing]
+        _put_if_new(tx, accounts, rows)
+        found |= _find_accounts(tx, missing)
+    return [_unless_blocked(found[person]) for person in people]
+
+
 def find_or_make_account(tx: Tx, app: App, openid: str) -> Account:
-    """The account of this openid, made at the first call. Raises AccountBlocked."""
-    here = and_(accounts.c.app == app, accounts.c.openid == openid)
-    found = tx.execute(select(accounts).where(here)).one_or_none()
-    if found is None:
-        row = {"app": app, "openid": openid, "created_at": tx.now}
-        _put_if_new(tx, accounts, row)
-        # Locking, so that another process's row is seen once it is committed.
-        found = tx.execute(select(accounts).where(here).with_for_update()).one()
-    if found.blocked_at is not None:
-        raise AccountBlocked
-    return msgspec.convert(found._mapping, Account)
+    """One of `find_or_make_accounts`. Raises AccountBlocked."""
+    (found,) = find_or_make_accounts(tx, [Person(app, openid)])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _find_accounts(tx: Tx, people: Sequence[Person]) -> dict[Person, Account]:
+    """Locking, so that another process's row is seen once it is committed."""
+    found = {}
+    for chunk in _chunks(people):
+        named = accounts.c.openid.in_({person.openid for person in chunk})
+        for row in tx.execute(select(accounts).where(named).with_for_update()):
+            found[Person(row.app, row.openid)] = msgspec.convert(row._mapping, Account)
+    return found
+
+
+def _unless_blocked(account: Account) -> Account | Exception:
+    return account if account.blocked_at is None else AccountBlocked()
 
 
 def read_account(tx: Tx, account_id: int) -> Account | None:
@@ -60,7 +102,7 @@ def read_account(tx: Tx, account_id: int) -> Account | None:
 
 def give_role(tx: Tx, account_id: int, role: str) -> None:
     row = {"account_id": account_id, "role": role, "since": tx.now}
-    _put_if_new(tx, account_roles, row)
+    _put_if_new(tx, account_roles, [row])
 
 
 def take_role(tx: Tx, account_id: int, role: str) -> None:
@@ -84,32 +126,38 @@ def _blocked(account_id: int, *, until_now: bool) -> Any:
     return update(accounts).where(accounts.c.id == account_id, state)
 
 
-def open_session(
-    tx: Tx, *, account_id: int, app: App, key_hash: str, now: Millis, ends_at: Millis
-) -> SessionRow:
-    """Raises AccountBlocked, also for an account that does not exist."""
-    row = {
-        "key_hash": key_hash,
-        "account_id": account_id,
-        "app": app,
-        "created_at": now,
-        "used_at": now,
-        "ends_at": ends_at,
+@list_verb
+def open_sessions(tx: Tx, wanted: Sequence[NewSession]) -> Sequence[SessionRow | Exception]:
+    """A row for each; AccountBlocked also where there is no such account."""
+    tx.execute(insert(sessions), [_new_row(new) for new in wanted])
+    opened = read_sessions(tx, [new.key_hash for new in wanted])
+    refused = [new.key_hash for new in wanted if new.key_hash not in opened]
+    if refused:
+        tx.execute(delete(sessions).where(sessions.c.key_hash.in_(refused)))
+    return [opened.get(new.key_hash) or AccountBlocked() for new in wanted]
+
+
+def _new_row(new: NewSession) -> dict[str, Any]:
+    return {
+        "key_hash": new.key_hash,
+        "account_id": new.account_id,
+        "app": new.app,
+        "created_at": new.opened_at,
+        "used_at": new.opened_at,
+        "ends_at": new.ends_at,
     }
-    tx.execute(insert(sessions), row)
-    opened = read_session(tx, key_hash)
-    if opened is None:
-        raise AccountBlocked
-    return opened
 
 
-def read_session(tx: Tx, key_hash: str) -> SessionRow | None:
-    found = _read_sessions(tx, sessions.c.key_hash == key_hash)
-    return found[0] if found else None
-
-
-def read_sessions(tx: Tx, ids: Sequence[int]) -> list[SessionRow]:
-    return [row for chunk in _chunks(ids) for row in _read_sessions(tx, sessions.c.id.in_(chunk))]
+def read_sessions(tx: Tx, wanted: Collection[SessionRef]) -> dict[SessionRef, SessionRow]:
+    """The sessions that go on, by what they were asked for: key hash or id."""
+    key_hashes = sorted(ref for ref in wanted if isinstance(ref, str))
+    ids = sorted(ref for ref in wanted if isinstance(ref, int))
+    found: dict[SessionRef, SessionRow] = {}
+    for hashes in _chunks(key_hashes):
+        found |= {row.key_hash: row for row in _read_sessions(tx, sessions.c.key_hash.in_(hashes))}
+    for chunk in _chunks(ids):
+        found |= {row.id: row for row in _read_sessions(tx, sessions.c.id.in_(chunk))}
+    return found
 
 
 def _read_sessions(tx: Tx, which: Any) -> list[SessionRow]:
@@ -117,6 +165,7 @@ def _read_sessions(tx: Tx, which: Any) -> list[SessionRow]:
     rows = tx.execute(
         select(
             sessions.c.id,
+            sessions.c.key_hash,
             sessions.c.account_id,
             sessions.c.app,
             sessions.c.used_at,
@@ -134,6 +183,7 @@ def _read_sessions(tx: Tx, which: Any) -> list[SessionRow]:
     return [
         SessionRow(
             id=row.id,
+            key_hash=row.key_hash,
             account_id=row.account_id,
             app=row.app,
             used_at=row.used_at,
@@ -187,7 +237,7 @@ def sweep_sessions(tx: Tx, *, unused_since: Millis, now: Millis) -> list[int]:
 def grant(tx: Tx, account_id: int, template: str) -> None:
     """The person has granted one more message of this template."""
     row = {"account_id": account_id, "template": template, "count": 0, "changed_at": tx.now}
-    _put_if_new(tx, message_grants, row)
+    _put_if_new(tx, message_grants, [row])
     room = message_grants.c.count < GRANTS_MAX
     _change_grants(tx, account_id, template, room, count=message_grants.c.count + 1)
 
@@ -247,18 +297,18 @@ def _token_row(appid: str) -> Any:
 
 def _make_token_row(tx: Tx, appid: str) -> None:
     never = {"token": "", "expires_at": 0, "forced_at": 0, "forced_on": 0, "forced_count": 0}
-    _put_if_new(tx, wechat_tokens, {"appid": appid, **never})
+    _put_if_new(tx, wechat_tokens, [{"appid": appid, **never}])
 
 
-def _put_if_new(tx: Tx, table: Table, row: Mapping[str, Any]) -> None:
-    """Insert a row unless there is one with its key, which then stays as it is."""
+def _put_if_new(tx: Tx, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows unless there is one with the same key, which then stays as it is."""
     if tx.dialect == "sqlite":
-        tx.execute(sqlite.insert(table).values(row).on_conflict_do_nothing())
+        tx.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
     else:
         # Not INSERT IGNORE: it would also cut what is too long, and warns each time.
         key = next(iter(table.primary_key))
-        tx.execute(mysql.insert(table).values(row).on_duplicate_key_update({key.name: key}))
+        tx.execute(mysql.insert(table).on_duplicate_key_update({key.name: key}), rows)
 
 
-def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))

@@ -241,9 +241,12 @@ async def test_while_wechat_is_out_the_old_token_serves_to_its_end(
 async def test_a_database_that_is_out_costs_no_second_token(
     db: Database, program: MiniProgram, wechat: WeChat
 ) -> None:
+    wechat.faults.add(Fault(endpoint="stable_token", kind="delay", seconds=0.1))
+    asking = asyncio.create_task(program.access_token("diner"))
+    await has_asked(wechat)
     bound, db.waiting_max = db.waiting_max, 0
     with pytest.raises(DatabaseUnavailable):
-        await program.access_token("diner")
+        await asking
 
     assert await program.access_token("diner")
     db.waiting_max = bound

@@ -6,7 +6,13 @@ import pytest
 from sqlalchemy import func, select
 
 from accounts import store
-from accounts.model import AccountBlocked, CodeRefused, SessionExpired, WeChatUnavailable
+from accounts.model import (
+    AccountBlocked,
+    CodeRefused,
+    Opened,
+    SessionExpired,
+    WeChatUnavailable,
+)
 from accounts.service import People, Sessions
 from simulators.faults import Fault
 from simulators.wechat import DINER_APPID, WeChat
@@ -76,6 +82,24 @@ async def test_twenty_first_sign_ins_at_once_make_one_account(
 
     assert len({one.session.account_id for one in opened}) == 1
     assert await db.read(count_accounts) == 1
+
+
+async def test_a_blocked_person_does_not_keep_others_from_signing_in(
+    db: Database, people: People, wechat: WeChat
+) -> None:
+    blocked = await people.sign_in("diner", wechat.logins.make_code(openid="o-blocked"))
+    await people.block(blocked.session.account_id)
+    codes = [wechat.logins.make_code(openid=openid) for openid in ("o-1", "o-blocked", "o-2")]
+
+    first, refused, last = await asyncio.gather(
+        *(people.sign_in("diner", code) for code in codes), return_exceptions=True
+    )
+
+    assert isinstance(first, Opened)
+    assert isinstance(refused, AccountBlocked)
+    assert isinstance(last, Opened)
+    with pytest.raises(AccountBlocked):
+        await db.write(store.find_or_make_account, "diner", "o-blocked")
 
 
 @pytest.mark.mariadb

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from accounts import store
-from accounts.model import AccountBlocked, Opened, SessionExpired
+from accounts.model import AccountBlocked, Opened, Session, SessionExpired
 from accounts.service import Sessions
+from accounts.uses import Uses
 from sql.database import Database, Tx
 from sql.tables.accounts import sessions as rows
 from tests.accounts.conftest import MakeSessions
@@ -359,13 +360,20 @@ async def test_uses_wait_while_the_database_is_out(
     assert await is_valid(sessions, opened.key_hex)
 
 
-async def test_uses_that_wait_are_not_more_than_memory_holds(sessions: Sessions) -> None:
-    sessions._cache.most = 3
+async def test_uses_that_wait_are_not_more_than_memory_holds(
+    db: Database, expect_log: Callable[[str], None]
+) -> None:
+    expect_log("uses of 4 sessions are not written yet")
+    uses = Uses(db, most=3)
+    bound, db.waiting_max = db.waiting_max, 0
+    for session_id in range(1, 5):
+        uses.note(session_id, 1000)
 
-    sessions._keep({1: 10, 2: 10, 3: 10, 4: 10})
+    assert not await uses.flush()
 
-    assert sessions._unwritten == {2: 10, 3: 10, 4: 10}
-    sessions._unwritten.clear()
+    assert list(uses._unwritten) == [2, 3, 4]
+    db.waiting_max = bound
+    assert await uses.flush()
 
 
 # ---------------------------------------------------------------- ending
@@ -448,6 +456,118 @@ async def test_review_tells_which_sessions_are_over(
     assert over == set(ended) == {gone.session.id, 999}
     clock.advance(seconds=3601)
     assert await sessions.review([opened.session.id]) == {opened.session.id}
+
+
+async def test_sessions_asked_for_at_once_are_read_together(
+    db: Database, make_sessions: MakeSessions, sessions: Sessions, account_id: int
+) -> None:
+    opened = await asyncio.gather(*(sessions.open(account_id, "diner") for _ in range(600)))
+    restarted, reads, read = make_sessions(), 0, db.read
+
+    async def counting_read(*args: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read(*args)
+
+    db.read = counting_read  # type: ignore[assignment, method-assign]
+    found = await asyncio.gather(*(restarted.get(one.key_hex) for one in opened))
+
+    assert found == [one.session for one in opened]
+    assert reads == 1
+
+
+async def test_one_who_may_not_does_not_keep_others_from_opening(
+    db: Database, sessions: Sessions, account_id: int
+) -> None:
+    asked = [sessions.open(who, "diner") for who in (account_id, 999, account_id)]
+
+    first, refused, last = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert isinstance(refused, AccountBlocked)
+    assert isinstance(first, Opened)
+    assert isinstance(last, Opened)
+    assert [row["id"] for row in await stored(db)] == [first.session.id, last.session.id]
+
+
+# ---------------------------------------------------------------- sockets
+
+
+async def goes_on(sessions: Sessions, session: Session) -> bool:
+    answer = sessions.still(session)
+    return answer if isinstance(answer, bool) else await answer
+
+
+async def test_a_socket_in_use_keeps_its_session(
+    db: Database, sessions: Sessions, opened: Opened, clock: Clock
+) -> None:
+    for _ in range(3):
+        clock.advance(seconds=3600)
+        assert sessions.still(opened.session) is True
+    await sessions.flush()
+
+    assert (await stored(db))[0]["used_at"] == clock.now()
+    clock.advance(seconds=3601)
+    assert not await goes_on(sessions, opened.session)
+
+
+async def test_a_socket_is_known_though_its_session_is_not_in_memory(
+    make_sessions: MakeSessions, opened: Opened, clock: Clock
+) -> None:
+    restarted = make_sessions()
+    clock.advance(seconds=3600)
+
+    answer = restarted.still(opened.session)
+    assert not isinstance(answer, bool)
+    assert await answer
+    assert restarted.still(opened.session) is True
+
+    clock.advance(seconds=3600)
+    assert await is_valid(restarted, opened.key_hex)
+
+
+async def test_a_socket_whose_session_ended_is_told_so(
+    db: Database, sessions: Sessions, make_sessions: MakeSessions, opened: Opened
+) -> None:
+    restarted = make_sessions()
+    ended: list[int] = []
+    restarted.on_end(ended.append)
+
+    await sessions.end(opened.session)
+
+    assert not await goes_on(sessions, opened.session)
+    assert not await goes_on(restarted, opened.session)
+    assert ended == [opened.session.id]
+
+
+async def test_a_socket_does_not_keep_roles_that_were_taken(
+    db: Database, sessions: Sessions, account_id: int
+) -> None:
+    await db.write(store.give_role, account_id, "admin")
+    admin = (await sessions.open(account_id, "diner")).session
+    assert sessions.still(admin) is True
+
+    await db.write(store.take_role, account_id, "admin")
+    await sessions.forget(account_id)
+
+    assert not await goes_on(sessions, admin)
+    assert not await goes_on(sessions, admin)
+
+
+async def test_a_use_counts_though_another_session_ends_while_it_is_read(
+    db: Database, make_sessions: MakeSessions, account_id: int, opened: Opened, clock: Clock
+) -> None:
+    other = await make_sessions().open(account_id, "diner")
+    restarted = make_sessions()
+    clock.advance(seconds=3600)
+
+    for _ in range(2):
+        going_on, _ = await asyncio.gather(
+            goes_on(restarted, opened.session), restarted.end(other.session)
+        )
+        assert going_on
+    await restarted.close()
+
+    assert (await stored(db))[0]["used_at"] == clock.now()
 
 
 # ---------------------------------------------------------------- several processes
