@@ -48,9 +48,10 @@ class ModernPhone:
         self._rng = rng
         self._line = Line(base_url, self._sign_in, ledger, rng, name=openid)
         self._ear: TicketEar | None = None
+        self._is_measured = False
 
     async def wake(self) -> None:
-        self._ear = None
+        self._ear, self._is_measured = None, False
         self._line.start()
         await self._line.ready()
 
@@ -97,8 +98,9 @@ class ModernPhone:
 
     def _measure(self, slip: Slip) -> None:
         """From tap to phone, where the phone was on the line all the time."""
-        if slip.calls_made <= 1 and 0 < self._line.live_since_s < slip.called_at_s:
+        if not self._is_measured and 0 < self._line.live_since_s < slip.called_at_s:
             self._ledger.heard_within((time.monotonic() - slip.called_at_s) * 1000)
+        self._is_measured = True
 
     async def _sign_in(self) -> str:
         session = await self._desk.sign_in(self._openid, "diner")

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Slip:
-    """is_collected: the diner stands at the counter with it; is_over: nothing more comes."""
+    """is_collected: the diner stands at the counter with it; is_over: nothing more comes.
+
+    called_at_s: when the seller's tap left for the server, by the monotonic clock.
+    """
 
     stall_id: int
     number: int

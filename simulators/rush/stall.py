@@ -1,7 +1,6 @@
 """One stall at noon: customers come, dishes get ready, numbers are called and collected."""
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from random import Random
 
@@ -119,7 +118,6 @@ class Stall:
             await self._finish(slip)
 
     async def _call(self, slip: Slip, *, twice: bool) -> None:
-        slip.called_at_s = time.monotonic()
         await self._till.call(slip, twice=twice)
         slip.calls_made += 1
         slip.called.set()

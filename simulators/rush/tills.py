@@ -70,6 +70,8 @@ class ModernTill:
         return Slip(self.stall_id, int(tickets[0]["number"]), id_of(tickets[0]), dish)
 
     async def call(self, slip: Slip, *, twice: bool) -> None:
+        await self._line.ready()
+        slip.called_at_s = time.monotonic()
         await self._tap("ticket.call", twice=twice, **self._about(slip))
 
     async def recall(self, slip: Slip) -> None:
@@ -130,6 +132,7 @@ class OldTill:
         return Slip(self.stall_id, number, None, dish)
 
     async def call(self, slip: Slip, *, twice: bool) -> None:
+        slip.called_at_s = time.monotonic()
         await self._session.ask("call", marchSn=slip.number)
 
     async def recall(self, slip: Slip) -> None:

@@ -13,6 +13,8 @@ from simulators.rush.slip import Slip
 # A call must have reached a phone that is on the line by then; no network here takes longer.
 GRACE_S = 6.0
 AWAY_SHARE = 0.5
+# So long in a pocket that WeChat has to tell the diner (the server waits 20 s before it asks).
+ASLEEP_SHARE = 0.15
 WRONG_NUMBER_SHARE = 0.03
 NEVER_COLLECTED_SHARE = 0.04
 
@@ -92,6 +94,8 @@ class Visit:
 
     async def _come_and_go(self) -> None:
         """A phone in the background loses its socket within seconds: the normal case."""
-        while self._rng.random() < AWAY_SHARE:
-            await self._pace.wait(self._rng.uniform(4, 20))
-            self._phone.drop(self._rng.uniform(2, 15) / self._pace.speed)
+        rng = self._rng
+        while rng.random() < AWAY_SHARE:
+            await self._pace.wait(rng.uniform(4, 20))
+            away_s = rng.uniform(25, 50) if rng.random() < ASLEEP_SHARE else rng.uniform(2, 15)
+            self._phone.drop(away_s / self._pace.speed)
