@@ -1,7 +1,7 @@
 """Who is connected: by account, by session, all together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from accounts.model import Session
@@ -61,12 +61,9 @@ class Clients:
         for client in self._of_session.get(session_id, ()):
             client.close(NOT_SIGNED_IN, "the session has ended")
 
-    async def rejudge(self, still_valid: Callable[[Session], Awaitable[bool]]) -> None:
-        """Close the connections of sessions that ended without our being told (4401)."""
-        for clients in list(self._of_session.values()):
-            session = clients[0].session
-            if session is not None and not await still_valid(session):
-                self.end_session(session.id)
+    def session_ids(self) -> list[int]:
+        """The sessions that have a connection here."""
+        return list(self._of_session)
 
     def close_all(self) -> None:
         for client in self:

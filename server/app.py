@@ -353,11 +353,11 @@ class App:
 
     async def _rejudge(self) -> None:
         """Close the sockets of sessions that ended elsewhere or by themselves."""
-        await self.hub.clients.rejudge(self._still_lives)
+        ids = self.hub.clients.session_ids()
+        if ids:
+            # Who has ended is told to the hub, see on_end.
+            await self.sessions.review(ids)
         self.hub.sweep()
-
-    async def _still_lives(self, session: Session) -> bool:
-        return session.id not in await self.sessions.review([session.id])
 
     async def _look_at_streams(self) -> None:
         """What no doorbell told: another process may have written to a stream."""

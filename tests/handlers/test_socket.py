@@ -1,6 +1,8 @@
 """From the handshake to the goodbye: who may come in, what may be said when."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +131,36 @@ async def test_a_token_of_no_session_is_refused_and_the_socket_closed(live: Live
     assert await client.close_code() == 4401
 
 
+async def test_one_who_is_sent_away_while_signing_in_is_not_counted(live: Live) -> None:
+    client = await live.connect()
+    live.record.meanwhile = live.hub.close
+
+    client.send(id=1, type="auth", token="7")
+
+    assert await client.close_code() == 1012
+    assert await live.hub.clients.finish_work(5)
+    assert len(live.hub.clients) == 0
+    live.hub.end_session(107)
+
+
+async def test_clients_that_hang_up_during_the_handshake_leave_nothing_behind(live: Live) -> None:
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", live.port)) as gone:
+            # Closing sends a reset instead of a farewell.
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.sendall(
+                b"GET /api/v1/ws HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n"
+                b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            await asyncio.sleep(0)
+
+    stays = await live.board()
+
+    assert (await stays.ask("ping"))["type"] == "pong"
+    await until(lambda: len(live.hub.clients) == 1)
+
+
 @pytest.mark.parametrize("kind", ["echo", "subscribe", "unsubscribe", "ack"])
 async def test_nothing_is_done_before_signing_in(live: Live, kind: str) -> None:
     client = await live.connect()
@@ -209,17 +241,13 @@ async def test_a_command_of_an_ended_session_does_nothing(live: Live) -> None:
     assert live.done == []
 
 
-async def test_sessions_that_ended_elsewhere_are_found(live: Live) -> None:
-    gone, stays = await live.diner("7"), await live.diner("8")
-    live.ended.add(107)
+async def test_the_sessions_with_sockets_can_be_looked_after(live: Live) -> None:
+    first, _, _ = await live.diner("7"), await live.diner("7"), await live.diner("8")
 
-    async def still_valid(session: object) -> bool:
-        return getattr(session, "id", 0) not in live.ended
+    assert sorted(live.hub.clients.session_ids()) == [107, 108]
 
-    await live.hub.clients.rejudge(still_valid)
-
-    assert await gone.close_code() == 4401
-    assert (await stays.ask("ping"))["type"] == "pong"
+    live.hub.end_session(107)
+    assert await first.close_code() == 4401
 
 
 async def test_one_device_too_many_replaces_the_oldest(live: Live) -> None:
