@@ -12,6 +12,8 @@ from tornado.httputil import (
     HTTPFile,
     HTTPHeaders,
     HTTPInputError,
+    ParseBodyConfig,
+    ParseMultipartConfig,
     parse_body_arguments,
 )
 
@@ -20,6 +22,7 @@ from handlers.wire import reader
 
 FIELDS_MAX: Final = 50
 
+_BOUNDS: Final = ParseBodyConfig(multipart=ParseMultipartConfig(max_parts=FIELDS_MAX + 1))
 _read_object: Final = reader(dict[str, Any])
 
 
@@ -34,26 +37,31 @@ class Fields(msgspec.Struct, frozen=True):
 
     def text(self, name: str) -> str:
         """A field as text, whatever JSON made of it; "" when it is not there or no text."""
-        value = self.values.get(name)
-        if isinstance(value, bool):
-            return "1" if value else ""
-        if isinstance(value, int):
-            return str(value)
-        return value if isinstance(value, str) and _is_text(value) else ""
+        return _text(self.values.get(name)) or ""
 
     def has(self, name: str) -> bool:
-        return name in self.values
+        """Whether it was sent; null is not."""
+        return self.values.get(name) is not None
+
+    def is_text(self, name: str) -> bool:
+        return _text(self.values.get(name)) is not None
 
     def says_yes(self, name: str) -> bool:
         """The word, not PHP's idea of truth, for which "no" was true."""
         return self.text(name).strip().lower() in {"yes", "1", "true"}
 
-    def texts(self, name: str) -> list[str]:
-        """A list of texts: a JSON array, or one text with commas between."""
+    def texts(self, name: str) -> list[str] | None:
+        """A list of texts: a JSON array, or one text with commas between; None for anything else.
+        Blank ones are left out."""
         value = self.values.get(name)
-        parts = value if isinstance(value, list) else self.text(name).split(",")
-        stripped = (part.strip() for part in parts if isinstance(part, str) and _is_text(part))
-        return [part for part in stripped if part]
+        if isinstance(value, list):
+            parts = [_text(part) for part in value]
+        else:
+            text = _text(value)
+            parts = [None] if text is None else [*text.split(",")]
+        if None in parts:
+            return None
+        return [part.strip() for part in parts if part and part.strip()]
 
 
 def read_body(raw: bytes, headers: Mapping[str, str]) -> Fields | None:
@@ -91,13 +99,19 @@ def _read_multipart(raw: bytes, media_type: str) -> Fields | None:
     arguments: dict[str, list[bytes]] = {}
     files: dict[str, list[HTTPFile]] = {}
     try:
-        parse_body_arguments(media_type, raw, arguments, files, HTTPHeaders())
+        parse_body_arguments(media_type, raw, arguments, files, HTTPHeaders(), config=_BOUNDS)
         values = {name: found[-1].decode("utf-8") for name, found in arguments.items()}
     except (HTTPInputError, UnicodeDecodeError):
         return None
     return Fields(values, {name: found[-1].body for name, found in files.items()})
 
 
-def _is_text(value: str) -> bool:
-    """Whether the text can be written anywhere: half a surrogate pair cannot."""
-    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+def _text(value: object) -> str | None:
+    """What PHP would have made of it; None for what is no text, half a surrogate pair too."""
+    if isinstance(value, bool):
+        return "1" if value else ""
+    if isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+        return None
+    return value

@@ -6,6 +6,7 @@ database is a text, also when it is a number; only `marchSn` of fetch is an inte
 nothing. Texts and fields are those of docs/protocol.md, "The old dialect".
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -56,6 +57,16 @@ TOO_MANY: Final[Answer] = {"queryErr": "Too Many Requests"}
 TERM_MAX: Final = 36
 NAME_MAX: Final = 100
 DISHES_MAX: Final = 200
+# What a TEXT column of MySQL holds, less what the list is written with.
+MENU_MAX_BYTES: Final = 60_000
+STALLS_MAX: Final = 10_000
+
+# A push that comes again so soon after its number ended is a repeat of the old one, whose answer
+# was lost: it must not bind whoever holds the number now.
+LATE_PUSH_MS: Final = 10_000
+
+# Control characters, line separators, and the marks that turn the direction of text.
+_UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class Refused(Exception):
@@ -126,12 +137,14 @@ class Dialect:
 
     async def carry_out(self, query: str, fields: Fields, session: Session) -> Answer:
         """The answer for who is signed in. Raises TooManyRequests."""
+        self.count(session)
         run = self._queries.get(query)
         if run is None:
             return ILLEGAL_QUERY
-        self._count(session)
         name = f"{query}Success"
         try:
+            if query == "signup" and "seller" not in session.roles:
+                raise Refused("Invalid Tel Error")
             return {name: "success", **await run(fields, actor_of(session))}
         except Refused as refusal:
             return {name: "fail", "failMsg": refusal.message, **refusal.more}
@@ -139,7 +152,8 @@ class Dialect:
     def knows(self, query: str) -> bool:
         return query == "login" or query in self._queries
 
-    def _count(self, session: Session) -> None:
+    def count(self, session: Session) -> None:
+        """Count a question of this session. Raises TooManyRequests."""
         if self._limits.enabled:
             _refuse_if(self._limits.session.allow(f"session {session.id}", self._now()))
 
@@ -207,20 +221,29 @@ class Dialect:
 
     async def _push(self, fields: Fields, by: Actor) -> Answer:
         """Raises TooManyRequests: numbers are not to be found by guessing."""
+        note = fields.text("noteContent")
         try:
             with guarded_numbers(self._limits, by.session_id, self._now()):
-                await self._queues.follow(
-                    _id(fields.text("sellerId")),
-                    number_of(fields.text("marchSn")),
-                    by,
-                    note=fields.text("noteContent"),
-                    grant=_template(fields.text("grant")),
-                )
+                stall_id = _id(fields.text("sellerId"))
+                number = number_of(fields.text("marchSn"))
+                await self._refuse_late_push(stall_id, number, by, note=note)
+                grant = _template(fields.text("grant"))
+                await self._queues.follow(stall_id, number, by, note=note, grant=grant)
         except NumberTaken:
             raise Refused("Taken Error") from None
         except (InvalidNumber, InvalidNote, StallNotFound):
             raise Refused("Invalid Sn Error") from None
         return {}
+
+    async def _refuse_late_push(self, stall_id: int, number: int, by: Actor, *, note: str) -> None:
+        """Raises InvalidNumber for the repeat of a push whose own ticket has just ended."""
+        try:
+            own = await self._queues.own_ticket(stall_id, number, by)
+        except TicketNotFound:
+            return
+        is_repeat = own.diner_session == by.session_id and own.note == note.strip()
+        if is_repeat and own.ended_at is not None and self._now() - own.ended_at < LATE_PUSH_MS:
+            raise InvalidNumber
 
     async def _hungry(self, fields: Fields, by: Actor) -> Answer:
         """Of a number this diner bound it is his own ticket that counts, not the next holder's."""
@@ -228,12 +251,13 @@ class Dialect:
             stall_id = _id(fields.text("sellerId"))
             number = number_of(fields.text("marchSn"))
             ticket = await self._asked_for(stall_id, number, by)
-        except (InvalidNumber, StallNotFound, TicketNotFound):
+            is_own = ticket.diner_id == by.account_id
+            if is_own and ticket.status is Status.CALLED and ticket.reached_at is None:
+                # The phone learns of the call by this very answer.
+                await self._queues.acknowledge(ticket.id, by)
+        except QueueError:
+            # No such number; or the call was taken back in between.
             raise Refused("Not Ready Yet") from None
-        is_own = ticket.diner_id == by.account_id
-        if is_own and ticket.status is Status.CALLED and ticket.reached_at is None:
-            # The phone learns of the call by this very answer.
-            await self._queues.acknowledge(ticket.id, by)
         if ticket.status in {Status.CALLED, Status.NO_SHOW}:
             return {}
         if is_own and ticket.status is Status.FINISHED:
@@ -317,13 +341,14 @@ class Dialect:
         """Raises TooManyRequests."""
         if self._limits.enabled:
             _refuse_if(self._sign_up.allow(str(by.account_id), self._now()))
-        name, person = fields.text("sellerName"), fields.text("personName")
-        phone = fields.text("telNum")
-        if by.kind == "diner" or not (_is_phone(phone) and _is_name(name) and _is_name(person)):
+        name, person = fields.text("sellerName").strip(), fields.text("personName").strip()
+        # An old client has no field for the code: it is typed behind the phone number.
+        phone, _, code = fields.text("telNum").strip().partition("#")
+        if not (_is_phone(phone) and _is_name(name) and _is_name(person)):
             raise Refused("Invalid Tel Error")
         try:
             await self._stalls.sign_up(
-                by, phone=phone, name=name, person=person, code=fields.text("signupCode")
+                by, phone=phone, name=name, person=person, code=fields.text("signupCode") or code
             )
         except (ClaimRefused, HasStall):
             raise Refused("Invalid Tel Error") from None
@@ -336,9 +361,11 @@ class Dialect:
             stall = await self._stalls.of_seller(by)
         except NotYourStall:
             raise Refused("Invalid Session Error") from None
+        url = self._stalls.image_url(stall)
         return {
             "sellerName": stall.name,
-            "imageUrl": self._stalls.image_url(stall),
+            "imageUrl": url,
+            "imageURL": url,
             "menuList": list(stall.menu),
             "balanceMon": str(stall.balance_months),
             "personName": stall.person,
@@ -346,20 +373,14 @@ class Dialect:
 
     async def _update(self, fields: Fields, by: Actor) -> Answer:
         """The texts first, then the picture; a bad picture leaves the texts saved."""
-        changes: dict[str, Any] = {}
-        for field, column in (("sellerName", "name"), ("personName", "person")):
-            if fields.has(field):
-                changes[column] = fields.text(field).strip()
-        if fields.has("menuList"):
-            changes["menu"] = fields.texts("menuList")
-        _check_texts(changes)
         try:
-            await self._stalls.change_own(by, changes)
+            await self._stalls.of_seller(by)
+            await self._stalls.change_own(by, _changes(fields))
+            return await self._update_picture(fields, by)
         except NotYourStall:
-            raise Refused("Need Signup Error") from None
+            raise Refused("Need Signup Error", updateImageSuccess="fail") from None
         except StallDue:
-            raise Refused("Need Renew Error") from None
-        return await self._update_picture(fields, by)
+            raise Refused("Need Renew Error", updateImageSuccess="fail") from None
 
     async def _update_picture(self, fields: Fields, by: Actor) -> Answer:
         data = fields.files.get("sellerImage")
@@ -386,7 +407,7 @@ class Dialect:
 
     async def _admin(self, _fields: Fields, by: Actor) -> Answer:
         _require_admin(by)
-        _total, stalls = await self._stalls.page(offset=0, most=1000)
+        _total, stalls = await self._stalls.page(offset=0, most=STALLS_MAX)
         return {
             "sellerList": [
                 {
@@ -402,7 +423,7 @@ class Dialect:
 
     async def _renew(self, fields: Fields, by: Actor) -> Answer:
         _require_admin(by)
-        phone, term = fields.text("telNum"), fields.text("term")
+        phone, term = fields.text("telNum").strip(), fields.text("term").strip()
         if not _is_phone(phone):
             raise Refused("Invalid Tel Error")
         if not (
@@ -441,15 +462,26 @@ def _is_phone(text: str) -> bool:
 
 
 def _is_name(text: str) -> bool:
-    return len(text) <= NAME_MAX and (text.isprintable() or not text)
+    return len(text) <= NAME_MAX and not _UNFIT.search(text)
 
 
-def _check_texts(changes: dict[str, Any]) -> None:
-    """Raises Refused for a name or a menu that cannot be shown."""
-    if not changes.get("name", "-") or not _is_name(changes.get("name", "")):
-        raise Refused("Invalid Name Error", updateImageSuccess="fail")
-    if not _is_name(changes.get("person", "")):
-        raise Refused("Invalid Name Error", updateImageSuccess="fail")
-    menu = changes.get("menu", [])
-    if len(menu) > DISHES_MAX or not all(_is_name(dish) for dish in menu):
-        raise Refused("Invalid Menu Error", updateImageSuccess="fail")
+def _changes(fields: Fields) -> dict[str, Any]:
+    """What `update` changes of a stall. Raises Refused for what cannot be shown."""
+    changes: dict[str, Any] = {}
+    for field, column in (("sellerName", "name"), ("personName", "person")):
+        if fields.has(field):
+            text = fields.text(field).strip()
+            if not fields.is_text(field) or not _is_name(text) or (column == "name" and not text):
+                raise Refused("Invalid Name Error", updateImageSuccess="fail")
+            changes[column] = text
+    if fields.has("menuList"):
+        menu = fields.texts("menuList")
+        if menu is None or not _is_menu(menu):
+            raise Refused("Invalid Menu Error", updateImageSuccess="fail")
+        changes["menu"] = menu
+    return changes
+
+
+def _is_menu(menu: list[str]) -> bool:
+    size = sum(len(dish.encode()) for dish in menu)
+    return len(menu) <= DISHES_MAX and size <= MENU_MAX_BYTES and all(map(_is_name, menu))

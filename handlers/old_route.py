@@ -31,13 +31,16 @@ def routes(dialect: Dialect) -> list[Route]:
 
 
 def refuse(problem: Problem) -> Response:
-    """What the edge refuses, in this dialect's words. Too fast is 200 like every answer; what
-    the client could not have known (too large, too late, the database is away) keeps its status.
+    """What the edge refuses, in this dialect's words: 200 like every answer, unless the fault is
+    on our side and the client may come back with the same request.
     """
     if problem.status == 429:
         return Response(200, TOO_MANY)
+    if problem.status == 413:
+        # Nothing but a picture is that large.
+        return Response(200, {**ILLEGAL_QUERY, "failMsg": "Size Error"})
     if problem.status == 503:
         return Response(503, {"queryErr": "Server Busy"})
     if problem.status >= 500:
         return Response(problem.status, {"queryErr": "Server Error"})
-    return Response(problem.status, ILLEGAL_QUERY)
+    return Response(200, ILLEGAL_QUERY)
