@@ -13,6 +13,7 @@ import msgspec
 
 from accounts import model as accounts
 from queueing import model as queueing
+from queueing.stalls import model as stalls
 from sql.errors import (
     CommitUnknown,
     DatabaseError,
@@ -20,6 +21,7 @@ from sql.errors import (
     DatabaseUnavailable,
     NotMigrated,
 )
+from sql.idempotency import KeyReused
 
 # A code starts this URI and needs no page of its own: it names the problem, the detail explains it.
 TYPE_PREFIX: Final = "urn:callme:problem:"
@@ -166,6 +168,7 @@ REFUSALS: Final = Refusals(
         CommitUnknown: 503,
         DatabaseInUse: 503,
         NotMigrated: 503,
+        KeyReused: 422,
         accounts.SessionExpired: 401,
         accounts.AccountBlocked: 403,
         accounts.CodeRefused: 400,
@@ -184,5 +187,6 @@ REFUSALS: Final = Refusals(
         queueing.InvalidNote: 422,
         queueing.NumberTaken: 409,
         queueing.UndoTooLate: 409,
+        stalls.PhoneTaken: 409,
     }
 )

@@ -59,7 +59,7 @@ def routes(people: People, sessions: Sessions, limits: Limits) -> list[Route]:
             returns=SessionOut,
             area="sign-in",
             summary="Sign in with a mini-program's code",
-            errors=("wechat.code_refused", "wechat.unavailable", "account.blocked"),
+            errors=("session.code_refused", "wechat.unavailable", "account.blocked"),
         ),
         Route(
             "DELETE",

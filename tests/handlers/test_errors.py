@@ -1,6 +1,8 @@
 """How exceptions become answers."""
 
-from handlers.errors import FieldError, Refusals, field_errors, whole_seconds
+from handlers.errors import REFUSALS, FieldError, Refusals, field_errors, whole_seconds
+from queueing.stalls.model import PhoneTaken
+from sql.idempotency import KeyReused
 
 
 class QueueIsClosed(Exception):
@@ -42,3 +44,12 @@ def test_a_sentence_of_the_reader_becomes_field_and_reason() -> None:
         FieldError("$.a[0]", "Expected `int`, got `str`"),
     )
     assert field_errors("No") == (FieldError("$", "No"),)
+
+
+def test_a_key_used_for_another_request_and_a_phone_of_another_stall_are_refusals() -> None:
+    reused, taken = REFUSALS.problem(KeyReused("abc")), REFUSALS.problem(PhoneTaken())
+
+    assert reused is not None
+    assert (reused.status, reused.code) == (422, "idempotency.key_reused")
+    assert taken is not None
+    assert (taken.status, taken.code) == (409, "stall.phone_taken")
