@@ -19,7 +19,8 @@ class Sender(Protocol):
 class Pulse:
     """Belongs to one event loop. `start` lets the real time drive it; a test calls `beat`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, beat_s: float = BEAT_S) -> None:
+        self._beat_s = beat_s
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Sender] = []
         self._due: defaultdict[int, list[Callable[[], None]]] = defaultdict(list)
@@ -42,10 +43,10 @@ class Pulse:
 
         There is no cancelling: the action looks whether it is still wanted.
         """
-        self._due[self._beats + max(1, ceil(delay_s / BEAT_S))].append(action)
+        self._due[self._beats + max(1, ceil(delay_s / self._beat_s))].append(action)
 
     def beat(self, times: int = 1) -> None:
-        """One second has passed (or so many)."""
+        """One beat has passed (or so many)."""
         for _ in range(times):
             self._beats += 1
             for action in self._due.pop(self._beats, ()):
@@ -53,7 +54,7 @@ class Pulse:
 
     def start(self) -> None:
         """Beat every second from now on. A loop that was blocked beats late, never twice."""
-        self._timer = self._loop.call_later(BEAT_S, self._on_timer)
+        self._timer = self._loop.call_later(self._beat_s, self._on_timer)
 
     def _on_timer(self) -> None:
         # The next one first: an action that fails must not stop the heart of all the others.

@@ -110,6 +110,9 @@ async def upgrade(
 
 
 async def _transport(stream: IOStream, door: Door) -> tuple[Transport | None, bytes]:
+    """The transport, and what was received already; None if the client has hung up."""
+    if stream.closed():
+        return None, b""
     stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
     if not door.is_lean or isinstance(stream, SSLIOStream):
         return StreamTransport(stream, door.pulse, door.bounds, door.counters), b""

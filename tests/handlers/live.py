@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, Self, cast
 
@@ -121,17 +122,31 @@ class Client:
 
     @classmethod
     async def connect(
-        cls, port: int, *, early: bytes = b"", receive_buffer: int = 0, **headers: Any
+        cls,
+        port: int,
+        *,
+        path: str = "/api/v1/ws",
+        early: bytes = b"",
+        receive_buffer: int = 0,
+        tls: ssl.SSLContext | None = None,
+        **headers: Any,
     ) -> Self:
         status, client = await cls.knock(
-            port, early=early, receive_buffer=receive_buffer, **headers
+            port, path=path, early=early, receive_buffer=receive_buffer, tls=tls, **headers
         )
         assert status == 101, status
         return client
 
     @classmethod
     async def knock(
-        cls, port: int, *, early: bytes = b"", receive_buffer: int = 0, **headers: Any
+        cls,
+        port: int,
+        *,
+        path: str = "/api/v1/ws",
+        early: bytes = b"",
+        receive_buffer: int = 0,
+        tls: ssl.SSLContext | None = None,
+        **headers: Any,
     ) -> tuple[int, Self]:
         own = socket.socket()
         own.setblocking(False)
@@ -139,7 +154,9 @@ class Client:
             # Before it connects, or the window is announced already.
             own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", port))
-        reader, writer = await asyncio.open_connection(sock=own, limit=2**20)
+        reader, writer = await asyncio.open_connection(
+            sock=own, limit=2**20, ssl=tls, server_hostname="127.0.0.1" if tls else None
+        )
         sent = {
             "Host": f"127.0.0.1:{port}",
             "Upgrade": "websocket",
@@ -149,7 +166,7 @@ class Client:
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items() if value)
-        writer.write(f"GET /api/v1/ws HTTP/1.1\r\n{lines}\r\n".encode() + early)
+        writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode() + early)
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
         return int(head.split()[1]), cls(reader, writer)
 
@@ -257,7 +274,14 @@ def masked(frame: bytes, mask: bytes = b"\x37\xfa\x21\x3d") -> bytes:
 class Live:
     """The server of a test. Tokens are account ids; session id = 100 + account id."""
 
-    def __init__(self, clock: Clock, *, is_lean: bool, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        is_lean: bool,
+        bounds: Bounds | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.clock = clock
         self.record = Record(clock)
         self.pulse = Pulse()
@@ -295,7 +319,9 @@ class Live:
             refusals=REFUSALS.also({SessionExpired: 401}),
         )
         handlers = [(r"/api/v1/ws", LiveSocket, {"desk": self.desk, "door": self.door})]
-        self._server = HTTPServer(Application(handlers, log_function=lambda _: None))
+        self._server = HTTPServer(
+            Application(handlers, log_function=lambda _: None), ssl_options=tls
+        )
         listening, self.port = bind_unused_port()
         self._server.add_sockets([listening])
         self._clients: list[Client] = []
@@ -304,6 +330,7 @@ class Live:
 
     async def authenticate(self, token: str) -> Session:
         await asyncio.sleep(0)
+        self.record.meanwhile()
         if not token.isdecimal() or int(token) + 100 in self.ended:
             raise SessionExpired("no such session")
         roles = frozenset({"diner", "seller"})

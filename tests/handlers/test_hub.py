@@ -8,6 +8,7 @@ import pytest
 
 from handlers.channel import MISSED_MAX, PORTION, RING
 from handlers.hub import KEEP_S
+from handlers.topics import find_topic
 from sql.events import Head
 from tests.clock import Clock
 from tests.handlers.live import NOTE, Client, Live, until
@@ -463,6 +464,66 @@ async def test_a_listener_that_joins_during_a_fan_out_gets_each_event_once(live:
     assert seqs(answer["data"]["events"]) == list(range(3, last + 1))
     assert await next_seqs(second, 10 - last) == list(range(last + 1, 11))
     assert await next_seqs(first, 10) == list(range(1, 11))
+
+
+async def test_one_who_begins_in_the_middle_of_a_round_gets_the_rest_of_it(live: Live) -> None:
+    board = await live.board()
+    [connection] = live.connections()
+    topic = find_topic(STALL, None)
+    subscription, answer = await live.hub.join(connection.transport, topic, None, None)
+
+    happens(live, 2)()
+    live.hub.start(subscription, answer)
+    happens(live, 2)()
+
+    assert answer.seq == 0
+    assert await next_seqs(board, 4) == [1, 2, 3, 4]
+    live.hub.leave(subscription)
+    live.hub.leave(subscription)
+    assert live.hub.streams() == []
+
+
+async def test_a_restart_while_subscribing_ends_it(live: Live) -> None:
+    board = await live.board()
+    live.record.meanwhile = live.hub.close
+
+    board.send(id=9, type="subscribe", topic=STALL)
+
+    assert await board.close_code() == 1012
+    assert await live.hub.clients.finish_work(5)
+    assert live.hub.streams() == []
+
+
+async def test_a_doorbell_that_rings_while_the_stream_is_being_read_is_answered(live: Live) -> None:
+    for _ in range(3):
+        live.record.write(STALL)
+    board = await live.board()
+
+    def another_process_writes() -> None:
+        live.record.meanwhile = lambda: None
+        live.record.write(STALL)
+        live.hub.doorbell(STALL, 4)
+
+    live.record.meanwhile = another_process_writes
+    back = await board.listen(STALL, since=("e1", 1))
+
+    assert seqs(back["events"]) == [2, 3]
+    assert await next_seqs(board, 1) == [4]
+
+
+async def test_a_history_with_a_hole_is_told_as_broken(live: Live) -> None:
+    board = await live.board()
+    await board.listen(STALL)
+    live.happen(STALL)
+    # Somebody deleted events that nobody here had read yet.
+    for _ in range(PORTION + 5):
+        live.record.write(STALL)
+    del live.record.events[STALL][1:]
+    live.record.head = lambda stream: Head(1, stream, "e1", PORTION + 6)  # type: ignore[method-assign]
+
+    live.hub.doorbell(STALL, PORTION + 6)
+
+    assert await board.close_code() == 1012
 
 
 async def test_a_stall_that_never_rests_is_answered_with_a_reason(live: Live) -> None:

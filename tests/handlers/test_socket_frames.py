@@ -1,9 +1,11 @@
 """Hostile frames on real sockets: each fails its own connection, with the right code."""
 
+import asyncio
+
 import pytest
 
 from handlers.framing import PING, PONG, close_frame, control_frame, text_frame
-from tests.handlers.live import Client, Closed, Live, masked
+from tests.handlers.live import Client, Closed, Live, masked, until
 
 UNMASKED_HELLO = text_frame(b'{"type":"ping"}')
 MASK = b"\x01\x02\x03\x04"
@@ -246,3 +248,44 @@ async def test_a_slow_reader_is_closed_at_its_bound_and_costs_the_others_nothing
     assert seen == list(range(1, len(seen) + 1))
     back = await (await live.board()).listen("stall:7", since=("e1", seen[-1]))
     assert [event["seq"] for event in back["events"]] == list(range(seen[-1] + 1, told + 1))
+
+
+async def test_a_burst_that_a_slow_reader_cannot_take_closes_it(live: Live) -> None:
+    slow, healthy = await deaf(live), await live.board()
+    await healthy.listen("stall:7")
+
+    for _ in range(250):
+        live.happen("stall:7", "x" * 2000)
+    slow_ended = live.counters
+    await until(lambda: slow_ended.dropped_slow)
+
+    slow.read_again()
+    assert await slow.close_code() == 1013
+
+
+async def test_nothing_is_sent_behind_the_goodbye(live: Live) -> None:
+    board = await live.board()
+    [connection] = live.connections()
+
+    connection.close(4401, "the session has ended")
+    connection.transport.send(text_frame(b"late"))
+    connection.transport.send_text(b"late")
+    connection.close(1012, "twice")
+
+    assert await board.frame() == (0x8, b"\x11\x31the session has ended")
+    board.send_frame(close_frame(4401))
+    with pytest.raises(Closed):
+        await board.frame()
+
+
+async def test_a_socket_that_fails_ends_its_connection(live: Live) -> None:
+    slow = await deaf(live)
+    [connection] = live.connections()
+    while not connection.transport.is_blocked:
+        live.happen("stall:7", "x" * 2000)
+        await asyncio.sleep(0)
+
+    slow.hang_up()
+
+    await until(lambda: len(live.hub.clients) == 0)
+    assert live.hub.streams() == []
