@@ -32,6 +32,8 @@ log = logging.getLogger("callme.sql")
 
 _RUNS_MAX = 5
 _PAUSE_S = 0.05
+# How long a start waits for another process that is migrating.
+MIGRATION_TIMEOUT_S = 60
 
 # A text too long for its column is an error, whatever the server is set to. A row that another
 # process holds is waited for less long than our own time-out, so that the answer is orderly.
@@ -226,7 +228,8 @@ class MySQL(Database):
         name = f"callme-migrate:{self.url.database}"[:64]
         try:
             with engine.connect() as connection:
-                got = connection.exec_driver_sql("SELECT GET_LOCK(%s, 60)", (name,)).scalar()
+                ask = ("SELECT GET_LOCK(%s, %s)", (name, MIGRATION_TIMEOUT_S))
+                got = connection.exec_driver_sql(*ask).scalar()
                 connection.commit()
                 if got != 1:
                     raise DatabaseUnavailable("another process is migrating")
