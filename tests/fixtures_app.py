@@ -1,21 +1,27 @@
-"""A running server and a client for it, under the names pytest-tornado gave them.
+"""A running server, the WeChat beside it, and a client, under the names pytest-tornado gave them.
 
-`docs/decisions/0003` tells why they are ours. Everything the fixtures take for granted about the
-server's wiring is in `AppModule` and `ConfigModule` below.
+`docs/decisions/0003` tells why they are ours.
 """
 
-import importlib
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol, cast
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient
 
+from simulators.wechat import DINER_APPID, DINER_SECRET, SELLER_APPID, SELLER_SECRET, WeChat
 from tests.clock import Clock
+
+if TYPE_CHECKING:
+    from server.app import App
+
+# Who signs in with this openid is an administrator.
+ADMIN = "admin-li"
 
 
 class Running(Protocol):
-    """What `server.app.start` gives."""
+    """What is asked of a server by those who only need its address."""
 
     @property
     def port(self) -> int: ...
@@ -23,36 +29,43 @@ class Running(Protocol):
     async def stop(self) -> None: ...
 
 
-class AppModule(Protocol):
-    """What is asked of `server.app`."""
-
-    async def start(self, config: object, now: Callable[[], int]) -> Running: ...
-
-
-class ConfigModule(Protocol):
-    """What is asked of `server.config`."""
-
-    def from_environment(self, environment: dict[str, str]) -> object: ...
+@pytest.fixture
+async def wechat(clock: Clock) -> AsyncIterator[WeChat]:
+    """A WeChat of the test's own; its clock stands still, apart from the test's."""
+    sim = WeChat(start_s=clock.now() / 1000)
+    await sim.start(port=0)
+    yield sim
+    await sim.stop()
 
 
 @pytest.fixture
-def settings(database_url: str) -> dict[str, str]:
+def settings(database_url: str, wechat: WeChat, tmp_path: Path) -> dict[str, str]:
     """The environment the server is started with; a test file may override or extend it."""
     return {
         "CALLME_SERVER__HOST": "127.0.0.1",
         "CALLME_SERVER__PORT": "0",
+        "CALLME_SERVER__BASE_URL": "http://127.0.0.1",
         "CALLME_SERVER__SECRET": "a secret of the tests, long enough to sign with",
+        "CALLME_SERVER__MEDIA_DIR": str(tmp_path / "media"),
+        "CALLME_SERVER__ACCESS_LOG": "false",
         "CALLME_DATABASE__URL": database_url,
         "CALLME_LIMITS__ENABLED": "false",
+        "CALLME_QUEUE__ADMIN_OPENIDS": ADMIN,
+        "CALLME_WECHAT__API_URL": wechat.url,
+        "CALLME_WECHAT__DINER_APPID": DINER_APPID,
+        "CALLME_WECHAT__DINER_SECRET": DINER_SECRET,
+        "CALLME_WECHAT__SELLER_APPID": SELLER_APPID,
+        "CALLME_WECHAT__SELLER_SECRET": SELLER_SECRET,
     }
 
 
 @pytest.fixture
-async def app(settings: dict[str, str], clock: Clock) -> AsyncIterator[Running]:
+async def app(settings: dict[str, str], clock: Clock) -> "AsyncIterator[App]":
     """The whole server on a free port, with the test's clock."""
-    config = cast("ConfigModule", importlib.import_module("server.config"))
-    wiring = cast("AppModule", importlib.import_module("server.app"))
-    running = await wiring.start(config.from_environment(settings), clock.now)
+    from server.app import start
+    from server.config import load
+
+    running = await start(load(environment=settings), clock.now)
     try:
         yield running
     finally:
