@@ -10,7 +10,7 @@ from handlers.actors import actor_of
 from handlers.connection import Command
 from handlers.errors import Problem
 from handlers.limits import Limits
-from handlers.rest_queue import ACTS, STAFF, guarded_numbers
+from handlers.rest_queue import ACTS, STAFF, change_ticket, guarded_numbers
 from handlers.wire import INTEGER_MAX
 from queueing.messages import TicketOut, ticket_out
 from queueing.service import Queues
@@ -70,7 +70,8 @@ def commands(queues: Queues, limits: Limits, now: Callable[[], int]) -> list[Com
         async def change(session: Session, frame: OfTicket) -> TicketOut:
             if verb != "finish":
                 _require_staff(session)
-            ticket = await queues.change(verb, frame.ticket_id, actor_of(session), key=frame.key)
+            by = actor_of(session)
+            ticket = await change_ticket(queues, verb, frame.ticket_id, by, frame.key)
             return ticket_out(ticket, private=True)
 
         return Command(f"ticket.{verb}", OfTicket, change)

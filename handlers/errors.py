@@ -114,6 +114,9 @@ class Refusals:
         """What to answer, or None for an exception nobody listed (our own mistake: a 500)."""
         if isinstance(error, Problem):
             return error
+        if isinstance(error, queueing.NotYourStall):
+            # A stranger's stall is answered in the very words of one that is not there.
+            error = queueing.StallNotFound()
         for kind in type(error).__mro__:
             status = self._statuses.get(kind)
             if status is not None:
@@ -177,7 +180,6 @@ REFUSALS: Final = Refusals(
         queueing.StallNotFound: 404,
         queueing.StallClosed: 409,
         queueing.StallDue: 409,
-        queueing.NotYourStall: 404,
         queueing.PoolExhausted: 409,
         queueing.QueueEmpty: 409,
         queueing.TicketNotFound: 404,

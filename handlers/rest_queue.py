@@ -22,7 +22,16 @@ from queueing.messages import (
     stall_out,
     ticket_out,
 )
-from queueing.model import InvalidNumber, NumberTaken, Stall, StallNotFound, Ticket
+from queueing.model import (
+    Actor,
+    InvalidNumber,
+    NotYourStall,
+    NumberTaken,
+    Stall,
+    StallNotFound,
+    Ticket,
+    TicketNotFound,
+)
 from queueing.service import Queues
 from queueing.stalls.service import Stalls
 
@@ -50,7 +59,7 @@ SUMMARIES = {
     "cancel": "Cancel the ticket; its number rests, then returns",
     "undo": "Take back the last act on the ticket, within ten seconds",
 }
-ACT_ERRORS = ("ticket.not_found", "ticket.not_live", "ticket.not_called", "stall.not_yours")
+ACT_ERRORS = ("ticket.not_found", "ticket.not_live", "ticket.not_called")
 
 
 class After(msgspec.Struct, frozen=True):
@@ -132,7 +141,7 @@ def _stall_routes(handlers: "_Handlers") -> list[Route]:
             idempotent=True,
             area="tickets",
             summary="Call the one who has waited longest",
-            errors=("queue.empty", "stall.not_yours"),
+            errors=("queue.empty", "stall.not_found"),
         ),
         Route(
             "POST",
@@ -142,7 +151,7 @@ def _stall_routes(handlers: "_Handlers") -> list[Route]:
             who=STAFF,
             area="tickets",
             summary="Cancel all numbers that are neither bound nor called",
-            errors=("stall.not_yours",),
+            errors=("stall.not_found",),
         ),
     ]
 
@@ -173,7 +182,7 @@ def _ticket_routes(handlers: "_Handlers") -> list[Route]:
             idempotent=True,
             area="tickets",
             summary="Give out the next number",
-            errors=("stall.due", "stall.closed", "pool.exhausted", "stall.not_yours"),
+            errors=("stall.due", "stall.closed", "pool.exhausted", "stall.not_found"),
         ),
         Route(
             "POST",
@@ -286,15 +295,20 @@ class _Handlers:
 
     def act(self, verb: str) -> Callable[[Call], Any]:
         async def act(call: Call) -> TicketOut:
-            ticket = await self._queues.change(
-                verb,
-                call.params["ticket_id"],
-                actor(call),
-                key=call.idempotency_key,
-            )
-            return _private(ticket)
+            ticket_id, key = call.params["ticket_id"], call.idempotency_key
+            return _private(await change_ticket(self._queues, verb, ticket_id, actor(call), key))
 
         return act
+
+
+async def change_ticket(
+    queues: Queues, verb: str, ticket_id: int, by: Actor, key: str = ""
+) -> Ticket:
+    """An act on a ticket; one at another's stall, or at none, is like one that is not there."""
+    try:
+        return await queues.change(verb, ticket_id, by, key=key)
+    except (NotYourStall, StallNotFound):
+        raise TicketNotFound from None
 
 
 class guarded_numbers:  # noqa: N801 - read as a verb: `with guarded_numbers(…)`.
