@@ -1,0 +1,474 @@
+"""Who may do what: every route, command, topic and query, for everybody, on everybody's objects.
+
+What is refused changes no row; what is another's is answered like what is not there; and no
+answer tells a stranger's openid, phone, key or note. What has no row in these tables fails.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from handlers import topics
+from queueing.model import Ticket
+from tests.edge.matrix import OBJECTS, Cell, Row, read
+from tests.edge.web import Answer, Web
+from tests.edge.world import IDENTITIES, World
+from tests.handlers.live import Client
+
+# ---------------------------------------------------------------- the tables
+
+# The object of a row is a stall, a ticket in the state named, or a free number.
+
+REST = """
+route                                           | object  | none expired board       diner       other       seller      rival       admin
+POST   /                                        | -       | 200  200     200         200         200         200         200         200
+GET    /healthz                                 | -       | 200  200     200         200         200         200         200         200
+GET    /readyz                                  | -       | 200  200     200         200         200         200         200         200
+GET    /metrics                                 | -       | 200  200     200         200         200         200         200         200
+GET    /api/v1/openapi.json                     | -       | 200  200     200         200         200         200         200         200
+POST   /api/v1/sessions                         | -       | 200  200     200         200         200         200         200         200
+DELETE /api/v1/sessions/current                 | -       | 401  401     403         204         204         204         204         204
+GET    /api/v1/stalls                           | -       | 200  200     200         200         200         200         200         200
+GET    /api/v1/stalls/{stall_id}                | stall   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+GET    /api/v1/stalls/{stall_id}/queue          | stall   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+GET    /api/v1/stalls/{stall_id}/events         | stall   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+POST   /api/v1/stalls/{stall_id}/tickets        | stall   | 401  401     403         403         403         201/404/404 201/404/404 201/201/404
+POST   /api/v1/stalls/{stall_id}/call-next      | stall   | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
+POST   /api/v1/stalls/{stall_id}/clear          | stall   | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
+POST   /api/v1/stalls/{stall_id}/follow         | number  | 401  401     403         200/409/422 200/409/422 200/409/422 200/409/422 200/409/422
+GET    /api/v1/tickets/{ticket_id}              | noted   | 401  401     403         200/404/404 200/404/404 200/404/404 200/404/404 200/200/404
+GET    /api/v1/tickets/{ticket_id}              | called  | 401  401     403         200/404/404 200/404/404 200/404/404 200/404/404 200/200/404
+GET    /api/v1/tickets/{ticket_id}              | issued  | 401  401     403         404         404         200/404/404 200/404/404 200/200/404
+POST   /api/v1/tickets/{ticket_id}/call         | noted   | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
+POST   /api/v1/tickets/{ticket_id}/recall       | called  | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
+POST   /api/v1/tickets/{ticket_id}/recall       | noted   | 401  401     403         403         403         409/404/404 409/404/404 409/409/404
+POST   /api/v1/tickets/{ticket_id}/finish       | called  | 401  401     403         200/404/404 200/404/404 200/404/404 200/404/404 200/200/404
+POST   /api/v1/tickets/{ticket_id}/finish       | issued  | 401  401     403         404         404         200/404/404 200/404/404 200/200/404
+POST   /api/v1/tickets/{ticket_id}/no-show      | called  | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
+POST   /api/v1/tickets/{ticket_id}/requeue      | no_show | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
+POST   /api/v1/tickets/{ticket_id}/cancel       | noted   | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
+POST   /api/v1/tickets/{ticket_id}/undo         | called  | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
+GET    /api/v1/admin/stalls                     | -       | 401  401     403         403         403         403         403         200
+POST   /api/v1/admin/stalls                     | -       | 401  401     403         403         403         403         403         201
+PATCH  /api/v1/admin/stalls/{stall_id}          | stall   | 401  401     403         403         403         403         403         200/200/404
+POST   /api/v1/admin/stalls/{stall_id}/renewals | stall   | 401  401     403         403         403         403         403         201/201/404
+GET    /api/v1/admin/stalls/{stall_id}/months   | stall   | 401  401     403         403         403         403         403         200/200/404
+DELETE /api/v1/admin/stalls/{stall_id}/sellers  | stall   | 401  401     403         403         403         403         403         200/200/404
+GET    /api/v1/admin/statistics/queue           | -       | 401  401     403         403         403         403         403         200
+GET    /api/v1/admin/jobs                       | -       | 401  401     403         403         403         403         403         200
+"""  # noqa: E501
+
+# auth: auth.required; late: session.expired; role: forbidden; lost: stall.not_found,
+# ticket.not_found or topic.not_found; taken: ticket.taken; wrong: ticket.invalid_number.
+FRAMES = """
+frame            | object  | none expired board diner          other          seller         rival          admin
+auth             | -       | late late    ok    ok             ok             ok             ok             ok
+ping             | -       | pong late    pong  pong           pong           pong           pong           pong
+unsubscribe      | stall   | auth late    ok=   ok=            ok=            ok=            ok=            ok=
+ack              | called  | auth late    auth  ok/lost/lost   ok/lost/lost   lost           lost           lost
+ticket.issue     | stall   | auth late    auth  role           role           ok/lost/lost   ok/lost/lost   ok/ok/lost
+ticket.call_next | stall   | auth late    auth  role           role           ok/lost/lost   ok/lost/lost   ok/ok/lost
+ticket.follow    | number  | auth late    auth  ok/taken/wrong ok/taken/wrong ok/taken/wrong ok/taken/wrong ok/taken/wrong
+ticket.call      | noted   | auth late    auth  role           role           ok/lost/lost   ok/lost/lost   ok/ok/lost
+ticket.recall    | called  | auth late    auth  role           role           ok/lost/lost   ok/lost/lost   ok/ok/lost
+ticket.finish    | called  | auth late    auth  ok/lost/lost   ok/lost/lost   ok/lost/lost   ok/lost/lost   ok/ok/lost
+ticket.no_show   | called  | auth late    auth  role           role           ok/lost/lost   ok/lost/lost   ok/ok/lost
+ticket.requeue   | no_show | auth late    auth  role           role           ok/lost/lost   ok/lost/lost   ok/ok/lost
+ticket.cancel    | noted   | auth late    auth  role           role           ok/lost/lost   ok/lost/lost   ok/ok/lost
+ticket.undo      | called  | auth late    auth  role           role           ok/lost/lost   ok/lost/lost   ok/ok/lost
+subscribe        | stall   | auth late    ok=/ok=/lost ok=/ok=/lost ok=/ok=/lost ok=/ok=/lost ok=/ok=/lost ok=/ok=/lost
+"""  # noqa: E501
+
+# What may be listened to. A stream that nobody writes yet is nobody's.
+TOPICS = """
+topic           | object | none expired board        diner         other         seller        rival         admin
+stall:ID        | stall  | auth late    ok=/ok=/lost ok=/ok=/lost  ok=/ok=/lost  ok=/ok=/lost  ok=/ok=/lost  ok=/ok=/lost
+stall:ID:staff  | stall  | auth late    lost         lost          lost          ok=/lost/lost ok=/lost/lost ok=/ok=/lost
+ticket:ID       | called | auth late    lost         ok=/lost/lost ok=/lost/lost ok=/lost/lost ok=/lost/lost ok=/ok=/lost
+ticket:ID       | issued | auth late    lost         lost          lost          ok=/lost/lost ok=/lost/lost ok=/ok=/lost
+me              | -      | auth late    lost         ok=           ok=           ok=           ok=           ok=
+cabinets        | -      | auth late    lost         lost          lost          lost          lost          lost
+cabinet:ID      | stall  | auth late    lost         lost          lost          lost          lost          lost
+door:ID         | stall  | auth late    lost         lost          lost          lost          lost          lost
+auction-item:ID | stall  | auth late    lost         lost          lost          lost          lost          lost
+"""  # noqa: E501
+
+# The old dialect answers always 200; `illegal` and `late` are queryErr, the others failMsg.
+QUERIES = """
+query       | object | none    expired board          diner          other          seller         rival          admin
+login       | -      | ok      ok      ok             ok             ok             ok             ok             ok
+seller_list | -      | illegal late    ok=            ok=            ok=            ok=            ok=            ok=
+menu        | stall  | illegal late    ok=/ok=/lapsed ok=/ok=/lapsed ok=/ok=/lapsed ok=/ok=/lapsed ok=/ok=/lapsed ok=/ok=/lapsed
+fetch       | -      | illegal late    due            due            due            ok             ok             due
+note        | called | illegal late    ok=            ok=            ok=            ok=            ok=            ok=
+push        | number | illegal late    ok/taken/wrong ok/taken/wrong ok/taken/wrong ok/taken/wrong ok/taken/wrong ok/taken/wrong
+hungry      | called | illegal late    ok=/ok=/wait   ok/ok=/wait    ok/ok=/wait    ok=/ok=/wait   ok=/ok=/wait   ok=/ok=/wait
+hungry      | noted  | illegal late    wait           wait           wait           wait           wait           wait
+call        | noted  | illegal late    wrong          wrong          wrong          ok/wrong/wrong ok/wrong/wrong wrong
+done        | called | illegal late    ok=            ok/ok=/ok=     ok/ok=/ok=     ok=            ok=            ok=
+done seller | called | illegal late    ok=            ok=            ok=            ok/ok=/ok=     ok/ok=/ok=     ok=
+clear       | issued | illegal late    ok=            ok=            ok=            ok             ok             ok=
+signup      | -      | illegal late    tel            tel            tel            tel            tel            tel
+info        | -      | illegal late    whose          whose          whose          ok=            ok=            whose
+admin       | -      | illegal late    admin          admin          admin          admin          admin          ok=
+renew       | -      | illegal late    admin          admin          admin          admin          admin          ok
+update      | -      | illegal late    join           join           join           ok             ok             join
+qrcode      | -      | illegal late    whose          whose          whose          ok             ok             whose
+"""  # noqa: E501
+
+LONG = {
+    "auth": "auth.required",
+    "late": "session.expired",
+    "role": "forbidden",
+    "taken": "ticket.taken",
+    "wrong": "ticket.invalid_number",
+}
+OLD_LONG = {
+    "illegal": "Illegal query",
+    "late": "Session Time Out",
+    "lapsed": "Illegal Seller Error",
+    "due": "Due Date Error",
+    "taken": "Taken Error",
+    "wrong": "Invalid Sn Error",
+    "wait": "Not Ready Yet",
+    "tel": "Invalid Tel Error",
+    "whose": "Invalid Session Error",
+    "admin": "Not Admin Error",
+    "join": "Need Signup Error",
+}
+
+GOOD = frozenset({"200", "201", "204", "ok", "pong"})
+ROUTES, COMMANDS = read(REST, good=GOOD), read(FRAMES, good=GOOD)
+SUBSCRIPTIONS, OLD_QUERIES = read(TOPICS, good=GOOD), read(QUERIES, good=GOOD)
+
+# ---------------------------------------------------------------- nothing without a row
+
+
+def test_every_route_has_a_row(world: World) -> None:
+    routes = {f"{route.method} {route.path}" for route in world.app.table.routes}
+
+    assert routes == {row.name for row in ROUTES}
+
+
+def test_every_frame_has_a_row(world: World) -> None:
+    frames = set(world.app.desk._readers) | {"ping"}
+
+    assert frames == {row.name for row in COMMANDS}
+
+
+def test_every_kind_of_topic_has_a_row() -> None:
+    told = re.findall(r"^\| ([\w:-]+) +\|", topics.__doc__ or "", re.MULTILINE)
+    taken = re.findall(r"[a-z-]+", topics._TOPIC.pattern.partition(")")[0])
+
+    rows = {row.name for row in SUBSCRIPTIONS}
+
+    assert {re.sub(r"\d+", "ID", name) for name in told} - {"topic"} == rows
+    assert set(taken) == {name.partition(":")[0] for name in rows if ":" in name}
+
+
+def test_every_query_of_the_old_dialect_has_a_row(world: World) -> None:
+    queries = set(world.app.dialect._queries) | {"login"}
+
+    assert queries == {row.name.partition(" ")[0] for row in OLD_QUERIES}
+
+
+# ---------------------------------------------------------------- trying all of it
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a cell is tried on."""
+
+    stall_id: int = 0
+    ticket_id: int = 0
+    number: int = 0
+    seq: int = 0
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """outcome: as in the tables; text: all that was said, for what must not be in it."""
+
+    outcome: str
+    text: str
+
+
+# A refusal that must not say whether there is such a thing.
+HIDDEN = {"403", "404", "lost"}
+
+Ask = Callable[[Row, Cell, Target], Awaitable[Reply]]
+
+
+async def targets(world: World, who: str, what: str) -> dict[str, list[Target]]:
+    """The objects of a row for somebody, by whose they are."""
+    if what == "-":
+        return {"own": [Target()]}
+    if what == "stall":
+        await world.ticket(world.stall_a, "diner", "noted")
+        await world.ticket(world.stall_b, "other", "noted")
+        stalls = world.stalls(who)
+        return {whose: [Target(stall_id=each) for each in stalls[whose]] for whose in OBJECTS}
+    if what == "number":
+        return await _numbers(world, who)
+    tickets = await world.tickets(who, what)
+    return {whose: [await _of(world, each) for each in tickets[whose]] for whose in OBJECTS}
+
+
+async def _numbers(world: World, who: str) -> dict[str, list[Target]]:
+    """Free to be bound; bound to somebody else; held by nobody."""
+    free = await world.ticket(world.stall_a, "", "issued")
+    bound = await world.ticket(world.stall_a, "other" if who == "diner" else "diner", "noted")
+    live = {ticket.number for ticket in await world.app.queues.live_tickets(world.stall_a)}
+    dead = next(number for number in range(1, 100) if number not in live)
+    return {
+        "own": [Target(world.stall_a, free.id, free.number)],
+        "foreign": [Target(world.stall_a, bound.id, bound.number)],
+        "missing": [Target(world.stall_a, 0, dead)],
+    }
+
+
+async def _of(world: World, ticket: Ticket | int) -> Target:
+    if isinstance(ticket, int):
+        return Target(ticket >> 32 or 1, ticket, 99)
+    version = await world.app.queues.version(ticket.stall_id)
+    _, events = await world.app.queues.missed(f"stall:{ticket.stall_id}", 0, 10_000, ticket.id)
+    assert int(version.partition(".")[2]) >= events[-1].seq
+    return Target(ticket.stall_id, ticket.id, ticket.number, events[-1].seq)
+
+
+class Trial:
+    """A table on its way: what is tried, on what, and what was not as it should be."""
+
+    def __init__(self, world: World, ask: Ask) -> None:
+        self.world = world
+        self.wrong: list[str] = []
+        self.tried = 0
+        self._ask = ask
+        # While nothing was changed, the same objects serve the next one who is refused.
+        self._found: dict[tuple[str, str], dict[str, list[Target]]] = {}
+        self._rows: Mapping[str, Any] | None = None
+
+    async def run(self, rows: list[Row]) -> str:
+        for row in rows:
+            for who in IDENTITIES:
+                await self._run(row, who, [cell for cell in row.cells if cell.who == who])
+        return "\n".join(self.wrong)
+
+    async def _run(self, row: Row, who: str, cells: list[Cell]) -> None:
+        said: dict[str, set[str]] = defaultdict(set)
+        for cell in cells:
+            for nth in range(len((await self._targets(row.given, who)).get(cell.whose, ()))):
+                target = (await self._targets(row.given, who))[cell.whose][nth]
+                said[cell.whose].add(_anonymous(await self._try(row, cell, target)))
+        hidden = {cell.outcome for cell in cells if cell.whose != "own"}
+        is_hidden = who != "admin" and len(hidden) == 1 and hidden <= HIDDEN
+        if is_hidden and len(said["foreign"] | said["missing"]) > 1:
+            self.wrong.append(f"{row.name}, {who}: foreign and missing differ: {dict(said)}")
+
+    async def _targets(self, what: str, who: str) -> dict[str, list[Target]]:
+        kind = who if who in {"diner", "other", "rival"} else "anyone"
+        if (what, kind) not in self._found:
+            self._rows = None
+            self._found[what, kind] = await targets(self.world, who, what)
+        return self._found[what, kind]
+
+    async def _try(self, row: Row, cell: Cell, target: Target) -> str:
+        self.tried += 1
+        at = f"{row.name} ({row.given}), {cell.who}, {cell.whose}:"
+        before = await self._rows_now() if cell.is_refused else {}
+        reply = await self._ask(row, cell, target)
+        if reply.outcome != cell.outcome:
+            self.wrong.append(f"{at} {reply.outcome} instead of {cell.outcome}: {reply.text}")
+        if told := [s for s in self.world.secrets_from(cell.who) if s in reply.text]:
+            self.wrong.append(f"{at} told {told}: {reply.text}")
+        if not cell.is_refused:
+            await self._begin_anew()
+        elif changed := _changes(before, await self._rows_now(anew=True)):
+            self.wrong.append(f"{at} changed {changed}")
+        return reply.text
+
+    async def _begin_anew(self) -> None:
+        self._found, self._rows = {}, None
+        await self.world.mend()
+
+    async def _rows_now(self, *, anew: bool = False) -> Mapping[str, Any]:
+        if self._rows is None or anew:
+            self._rows = await self.world.rows()
+        return self._rows
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: set(after[name]) ^ set(before[name])
+            for name in after if after[name] != before[name]}  # fmt: skip
+
+
+def _anonymous(text: str) -> str:
+    """An answer without what differs from one to the next."""
+    without = re.sub(r'(?m)"(request_)?id": ?("[^"]*"|\d+),?|^(x-request-id|date): .*$', "", text)
+    return re.sub(r"\d+", "N", without)
+
+
+# ---------------------------------------------------------------- over REST
+
+
+def _body(world: World, name: str, target: Target) -> Any:
+    method, path = name.split()
+    if path.endswith("/follow"):
+        return {"number": target.number or 1, "note": "noodles"}
+    if path == "/api/v1/sessions" and method == "POST":
+        return {"app": "diner", "code": f"sim:somebody-new:{world.next()}"}
+    if path == "/api/v1/admin/stalls":
+        return {"name": "another", "phone": f"137{world.next():08d}"}
+    if path.endswith("/renewals"):
+        return {"months": 1, "reason": "paid in cash"}
+    return {"person": f"Li {world.next()}"} if method == "PATCH" else None
+
+
+async def test_rest_is_as_its_table_says(world: World, web: Web) -> None:
+    async def ask(row: Row, cell: Cell, target: Target) -> Reply:
+        method, path = row.name.split()
+        at = path.format(stall_id=target.stall_id, ticket_id=target.ticket_id)
+        body, token = _body(world, row.name, target), world.people[cell.who].token
+        answer = await web.ask(method, at, body, token=token)
+        if answer.status == 204 and path.endswith("/current"):
+            await world.refresh(cell.who)
+        return Reply(str(answer.status), _told(answer))
+
+    assert await Trial(world, ask).run(ROUTES) == ""
+
+
+def _told(answer: Answer) -> str:
+    lines = [f"{name}: {value}" for name, value in answer.headers]
+    return "\n".join([str(answer.status), *lines, answer.body.decode()])
+
+
+# ---------------------------------------------------------------- over the WebSocket
+
+
+async def test_frames_are_as_their_table_says(world: World) -> None:
+    async def ask(row: Row, cell: Cell, target: Target) -> Reply:
+        client = await Client.connect(world.app.port)
+        try:
+            return await _ask_frame(world, client, row, cell, target)
+        finally:
+            client.hang_up()
+
+    assert await Trial(world, ask).run(COMMANDS) == ""
+
+
+async def test_topics_are_as_their_table_says(world: World) -> None:
+    async def ask(row: Row, cell: Cell, target: Target) -> Reply:
+        client = await Client.connect(world.app.port)
+        topic = row.name.replace("ID", str(target.ticket_id or target.stall_id))
+        try:
+            refused = await _introduce(world, client, cell.who)
+            answer = refused or await client.ask("subscribe", topic=topic)
+            return _outcome(answer)
+        finally:
+            client.hang_up()
+
+    assert await Trial(world, ask).run(SUBSCRIPTIONS) == ""
+
+
+async def _ask_frame(world: World, client: Client, row: Row, cell: Cell, target: Target) -> Reply:
+    if row.name == "auth" and cell.who == "none":
+        return _outcome(await client.ask("auth"))
+    refused = await _introduce(world, client, cell.who)
+    if refused is not None or row.name == "auth":
+        return _outcome(refused or {"ok": True})
+    return _outcome(await client.ask(row.name, **_fields(row.name, target)))
+
+
+async def _introduce(world: World, client: Client, who: str) -> dict[str, Any] | None:
+    """Sign in as somebody; the refusal, if it is one, and then the connection is closed."""
+    assert (await client.message())["type"] == "hello"
+    if who == "none":
+        return None
+    if who == "board":
+        assert (await client.ask("auth", board=True))["ok"]
+        return None
+    answer = await client.ask("auth", token=world.people[who].token)
+    if answer["ok"]:
+        return None
+    assert await client.close_code() == 4401
+    return answer
+
+
+def _fields(name: str, target: Target) -> dict[str, Any]:
+    if name in {"subscribe", "unsubscribe"}:
+        return {"topic": f"stall:{target.stall_id}"}
+    if name == "ack":
+        return {"topic": f"ticket:{target.ticket_id}", "seq": target.seq}
+    if name == "ticket.follow":
+        return {"stall_id": target.stall_id, "number": target.number, "note": "noodles"}
+    if name in {"ticket.issue", "ticket.call_next"}:
+        return {"stall_id": target.stall_id}
+    return {"ticket_id": target.ticket_id}
+
+
+def _outcome(answer: dict[str, Any]) -> Reply:
+    text = msgspec.json.encode(answer).decode()
+    if answer.get("type") == "pong":
+        return Reply("pong", text)
+    if answer["ok"]:
+        return Reply("ok", text)
+    code = answer["error"]["code"]
+    if code.endswith(".not_found"):
+        return Reply("lost", text)
+    return Reply({long: short for short, long in LONG.items()}.get(code, code), text)
+
+
+# ---------------------------------------------------------------- in the old dialect
+
+
+def _query(world: World, name: str, who: str, target: Target) -> dict[str, str]:
+    query, _, more = name.partition(" ")
+    fields = {
+        "login": {"code": f"sim:somebody-new:{world.next()}"},
+        "signup": {"telNum": world.phone_of("seller")},
+        "renew": {"telNum": f"137{world.next():08d}", "term": "1"},
+        "update": {"personName": f"Li {world.next()}"},
+    }.get(query, {})
+    if target.stall_id:
+        fields["sellerId"] = str(target.stall_id)
+        fields["marchSn"] = str(target.number)
+    if query == "push":
+        fields["noteContent"] = "noodles"
+    if more == "seller":
+        fields["isseller"] = "yes"
+    return {"query": query, **fields}
+
+
+def _old_outcome(query: str, answer: dict[str, Any]) -> Reply:
+    text = msgspec.json.encode(answer).decode()
+    if answer.get(f"{query}Success") == "success":
+        return Reply("ok", text)
+    said = answer.get("queryErr") or answer.get("failMsg") or text
+    return Reply({long: short for short, long in OLD_LONG.items()}.get(said, said), text)
+
+
+async def test_the_old_dialect_is_as_its_table_says(world: World, web: Web) -> None:
+    async def ask(row: Row, cell: Cell, target: Target) -> Reply:
+        fields = _query(world, row.name, cell.who, target)
+        if row.name != "login" and (key := world.people[cell.who].key):
+            fields["sessionKey"] = key
+        form = [("Content-Type", "application/x-www-form-urlencoded")]
+        answer = await web.ask("POST", "/", urlencode(fields).encode(), form)
+        assert answer.status == 200
+        return _old_outcome(fields["query"], answer.json)
+
+    assert await Trial(world, ask).run(OLD_QUERIES) == ""
+
+
+async def test_a_session_nobody_gave_is_refused_before_anything_is_done(
+    world: World, web: Web
+) -> None:
+    before = await world.rows()
+    for query in world.app.dialect._queries:
+        for key in ("0" * 40, "x", "0" * 39, "' OR 1=1 --", world.people["seller"].key.upper()):
+            answer = await web.ask("POST", "/", {"query": query, "sessionKey": key})
+            assert answer.json == {"queryErr": "Session Time Out"}
+
+    assert await world.rows() == before

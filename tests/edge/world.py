@@ -1,0 +1,190 @@
+"""Two stalls, and everybody who may come to a canteen or should not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+
+from accounts.model import App as MiniProgramApp
+from queueing.model import Actor, Ticket
+from server.app import App
+from sql.database import Tx
+from sql.tables import metadata
+from tests.clock import Clock
+
+ADMIN_OPENID = "openid-of-the-admin-0001"
+
+# Who asks. "none" has no session; "expired" is the administrator, an hour too late; "board" has
+# a session without any role (and on the WebSocket says it is a board); "other" and "rival" are
+# strangers to the diner and to the seller.
+IDENTITIES = ("none", "expired", "board", "diner", "other", "seller", "rival", "admin")
+MISSING_STALL = 999
+
+# Written while nobody asks anything: by the runner of jobs, at times of its own.
+UNWATCHED = {"jobs", "job_runs"}
+
+
+@dataclass
+class Person:
+    """token: of REST and the WebSocket; key: of the old dialect. Both mean one session."""
+
+    name: str
+    account_id: int = 0
+    token: str = ""
+    key: str = ""
+    app: MiniProgramApp = "diner"
+
+    @property
+    def openid(self) -> str:
+        return ADMIN_OPENID if self.name == "admin" else f"openid-of-the-{self.name}-0001"
+
+
+@dataclass
+class World:
+    app: App
+    clock: Clock
+    people: dict[str, Person] = field(default_factory=dict)
+    stall_a: int = 0
+    stall_b: int = 0
+    serial: int = 0
+
+    @classmethod
+    async def make(cls, app: App, clock: Clock) -> "World":
+        world = cls(app, clock)
+        await world._sign_in("expired", "seller", ADMIN_OPENID)
+        clock.advance(hours=1, seconds=1)
+        world.people["none"] = Person("none")
+        for name, program in (("diner", "diner"), ("other", "diner"), ("seller", "seller"),
+                              ("rival", "seller"), ("admin", "seller")):  # fmt: skip
+            await world._sign_in(name, program)  # type: ignore[arg-type]
+        await world._sign_in("board", "diner")
+        await world._open_again("board", "board")
+        world.stall_a = await world._open_stall("seller")
+        world.stall_b = await world._open_stall("rival")
+        return world
+
+    # ------------------------------------------------------------ people
+
+    async def _sign_in(self, name: str, program: MiniProgramApp, openid: str = "") -> None:
+        person = self.people[name] = Person(name, app=program)
+        opened = await self.app.people.sign_in(
+            program, f"sim:{openid or person.openid}:{self.next()}"
+        )
+        person.account_id = opened.session.account_id
+        person.token, person.key = opened.jwt, opened.key_hex
+
+    async def _open_again(self, name: str, program: MiniProgramApp) -> Person:
+        """Another session of the same person, which replaces the one known here."""
+        person = self.people[name]
+        opened = await self.app.sessions.open(person.account_id, program)
+        person.token, person.key = opened.jwt, opened.key_hex
+        return person
+
+    async def refresh(self, name: str) -> None:
+        """Whoever signed out signs in again."""
+        if name not in {"none", "expired"}:
+            person = self.people[name]
+            await self._open_again(name, "board" if name == "board" else person.app)
+
+    def next(self) -> int:
+        self.serial += 1
+        return self.serial
+
+    # ------------------------------------------------------------ stalls
+
+    async def _open_stall(self, seller: str) -> int:
+        values = {"name": f"stall of the {seller}", "phone": self.phone_of(seller)}
+        stall = await self.app.stalls.create(values, months=6, by=Actor("admin"))
+        await self._claim(seller)
+        return stall.id
+
+    async def _claim(self, seller: str) -> None:
+        by = Actor("seller", self.people[seller].account_id)
+        await self.app.stalls.sign_up(by, phone=self.phone_of(seller))
+
+    def phone_of(self, seller: str) -> str:
+        return {"seller": "13900000001", "rival": "13900000002"}[seller]
+
+    def stalls(self, who: str) -> dict[str, list[int]]:
+        """The stalls that are own, foreign and missing from where somebody stands."""
+        own, foreign = self.stall_a, self.stall_b
+        if who == "rival":
+            own, foreign = foreign, own
+        return {"own": [own], "foreign": [foreign], "missing": [MISSING_STALL, 2**53 - 1]}
+
+    # ------------------------------------------------------------ tickets
+
+    def staff(self, stall_id: int) -> Actor:
+        seller = "seller" if stall_id == self.stall_a else "rival"
+        # Without a session: no two of these are taken for one tap.
+        return Actor("seller", self.people[seller].account_id)
+
+    async def ticket(self, stall_id: int, diner: str, state: str) -> Ticket:
+        """A new ticket in that state; one that is noted is bound to the diner."""
+        queues, by = self.app.queues, self.staff(stall_id)
+        ticket = await queues.issue(stall_id, by)
+        if state == "issued":
+            return ticket
+        ticket = await queues.follow(
+            stall_id,
+            ticket.number,
+            Actor("diner", self.people[diner].account_id),
+            note=self.note_of(diner, stall_id),
+        )
+        for verb in {"noted": (), "called": ("call",), "no_show": ("call", "no_show")}[state]:
+            ticket = await queues.change(verb, ticket.id, by)
+        return ticket
+
+    def note_of(self, diner: str, stall_id: int) -> str:
+        return f"note of the {diner} at {'A' if stall_id == self.stall_a else 'B'}"
+
+    async def tickets(self, who: str, state: str) -> dict[str, list[Ticket | int]]:
+        """Tickets that are own and foreign, and ids of missing ones, for somebody."""
+        a, b = self.stall_a, self.stall_b
+        own, foreign = {
+            "diner": ((a, "diner"), (a, "other")),
+            "other": ((a, "other"), (a, "diner")),
+            "rival": ((b, "other"), (a, "diner")),
+        }.get(who, ((a, "diner"), (b, "other")))
+        return {
+            "own": [await self.ticket(*own, state)],
+            "foreign": [await self.ticket(*foreign, state)],
+            "missing": [a << 32 | 0xFFFF, b << 32 | 0xFFFF, MISSING_STALL << 32 | 1, 5],
+        }
+
+    async def mend(self) -> None:
+        """As it was before: nobody waits anywhere, and both sellers have their stalls."""
+        for stall_id, seller in ((self.stall_a, "seller"), (self.stall_b, "rival")):
+            if not (await self.app.stalls.get(stall_id)).sellers:
+                await self._claim(seller)
+            for ticket in await self.app.queues.live_tickets(stall_id):
+                await self.app.queues.change("cancel", ticket.id, self.staff(stall_id))
+
+    # ------------------------------------------------------------ what must not change or be told
+
+    async def rows(self) -> Mapping[str, list[tuple[Any, ...]]]:
+        """Every row of every table."""
+        return await self.app.db.read(_dump)
+
+    def secrets_from(self, who: str) -> set[str]:
+        """What nobody may tell this person: keys, openids, others' phones and notes."""
+        secrets = {each.openid for each in self.people.values()}
+        secrets |= {each.token for each in self.people.values() if each.token}
+        secrets |= {each.key for each in self.people.values() if each.key}
+        if who == "admin":
+            return secrets
+        secrets |= {self.phone_of(seller) for seller in ("seller", "rival") if seller != who}
+        for diner in ("diner", "other"):
+            for stall_id, seller in ((self.stall_a, "seller"), (self.stall_b, "rival")):
+                if who not in {diner, seller}:
+                    secrets.add(self.note_of(diner, stall_id))
+        return secrets
+
+
+def _dump(tx: Tx) -> dict[str, list[tuple[Any, ...]]]:
+    return {
+        table.name: [tuple(row) for row in tx.execute(select(table).order_by(*table.primary_key))]
+        for table in metadata.sorted_tables
+        if table.name not in UNWATCHED
+    }
