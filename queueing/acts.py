@@ -17,7 +17,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     """verb is a name in VERBS; an act names its stall or its ticket, which names the stall.
 
     key: made by the client; the same account asking again with it gets the first answer.
-    called_at: which call is acknowledged; 0 for the last one.
+    calls, called_at: which call is acknowledged; 0 for the last one.
     """
 
     verb: str
@@ -28,6 +28,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     grant: str = ""
     key: str = ""
+    calls: int = 0
     called_at: int = 0
 
     @property
@@ -58,9 +59,13 @@ def _live_id(pool: Pool, number: int) -> int:
 
 
 def _acknowledge(pool: Pool, act: Act, now: int) -> Ticket:
-    """A phone that shows an earlier call has not shown the last one."""
+    """A phone that shows an earlier call has not shown the last one.
+
+    Its count alone does not name a call: one that is undone gives its count to the next.
+    """
     ticket = pool.ticket(act.ticket_id)
-    if act.called_at and ticket.called_at != act.called_at:
+    is_last = (ticket.calls, ticket.called_at) == (act.calls, act.called_at)
+    if act.calls and not is_last and ticket.diner_id == act.by.account_id:
         return ticket
     return pool.acknowledge(act.ticket_id, act.by, now)
 

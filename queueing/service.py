@@ -115,14 +115,16 @@ class Queues:
         What is no call of this ticket, or not its last one any more, changes nothing.
         Raises TicketNotFound, TicketNotCalled.
         """
-        called_at = 0
+        calls = called_at = 0
         if seq:
             stream = stream_of(stall_of(ticket_id))
             _, shown = await self.missed(stream, seq - 1, 1, ticket_id)
             if not shown or shown[0].name not in CALLS:
                 return
-            called_at = shown[0].at
-        await self.act(Act(verb="acknowledge", by=by, ticket_id=ticket_id, called_at=called_at))
+            calls, called_at = _call_counted(shown[0]), shown[0].at
+        await self.act(
+            Act(verb="acknowledge", by=by, ticket_id=ticket_id, calls=calls, called_at=called_at)
+        )
 
     async def clear(self, stall_id: int, by: Actor) -> list[Ticket]:
         """Cancel the stall's un-noted, uncalled numbers."""
@@ -321,18 +323,27 @@ class Queues:
         return await self._send_reminder(payload)
 
 
+class _Call(msgspec.Struct):
+    """What of a call's event tells which of the ticket's calls it is."""
+
+    calls: int
+
+
+def _call_counted(event: events.Event) -> int:
+    return msgspec.json.decode(event.data, type=_Call).calls
+
+
 class Reminder(msgspec.Struct):
     """What of the outbox row decides whether the message is still of use."""
 
     ticket_id: int
-    calls: int
     called_at: Millis
 
 
 def _is_of_use(ticket: Ticket, reminder: Reminder, now: Millis) -> bool:
+    """Also when the number was called once more since: the grant is spent, no other follows."""
     return (
         ticket.status is Status.CALLED
-        and ticket.calls == reminder.calls
         and ticket.reached_at is None
         and now - reminder.called_at <= REMINDER_STALE_MS
     )

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, bindparam, insert, literal, select, update
 from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import IntegrityError
 
 from queueing.acts import Act, Outcome
 from queueing.model import (
@@ -24,12 +25,14 @@ from queueing.model import (
     Status,
     Ticket,
     TicketNotFound,
+    stall_of,
 )
 from queueing.pool import Pool
 from queueing.statistics import Visit
 from queueing.waiting import SAMPLES_MAX, Sample
 from sql import events, idempotency, outbox
 from sql.database import Tx, list_verb
+from sql.failures import Broken
 from sql.tables.queueing import stall_sellers, stalls, tickets
 
 # The outbox rows that Queues.deliver_reminder delivers.
@@ -48,7 +51,7 @@ def stream_of(stall_id: int) -> str:
 def perform(tx: Tx, acts: Sequence[Act]) -> Sequence[Outcome | Exception]:
     """Do many acts on many stalls. An act that is refused changes nothing.
 
-    An act with a key that its session has used before gets the first answer again.
+    An act with a key that its account has used before gets the first answer again.
     """
     work = _Work(tx, acts)
     outcomes = [work.outcome_of(act) for act in acts]
@@ -88,7 +91,7 @@ class _Work:
         return _decode_outcome(known[1])
 
     def _act(self, act: Act) -> Outcome:
-        pool = self.pool(act.stall)
+        pool = self._pool(act)
         outcome = act.on(pool, self.tx.now)
         if act.verb == "mark_unreached" and isinstance(outcome, Ticket) and outcome.grant:
             self._remind(pool.stall, outcome)
@@ -110,26 +113,26 @@ class _Work:
                 "called_at": ticket.called_at,
                 "calls": ticket.calls,
             },
-            key=f"reminder:{ticket.id}:{ticket.calls}",
+            key=f"reminder:{ticket.id}:{ticket.called_at}",
         )
 
-    def pool(self, stall_id: int) -> Pool:
-        """The stall's pool, true at this moment. Raises StallNotFound."""
-        pool = self.pools.get(stall_id)
+    def _pool(self, act: Act) -> Pool:
+        """The stall's pool, true at this moment. Raises StallNotFound, TicketNotFound."""
+        pool = self.pools.get(act.stall)
         if pool is None:
-            head = self.heads.get(stream_of(stall_id))
+            head = self.heads.get(stream_of(act.stall))
             if head is None:
-                raise StallNotFound
-            pool = _current_pool(self.tx, stall_id, head)
-            self.pools[stall_id] = pool
+                raise TicketNotFound if act.ticket_id else StallNotFound
+            pool = _current_pool(self.tx, act.stall, head)
+            self.pools[act.stall] = pool
         return pool
 
     def _adopt_ended(self, acts: Sequence[Act]) -> None:
         """Fetch the tickets that acts name and no pool holds any more, in one query."""
         missing: dict[int, Pool] = {}
         for act in acts:
-            if act.ticket_id and stream_of(act.stall) in self.heads:
-                pool = self.pool(act.stall)
+            if stall_of(act.ticket_id) == act.stall and stream_of(act.stall) in self.heads:
+                pool = self._pool(act)
                 if not _knows(pool, act.ticket_id):
                     missing[act.ticket_id] = pool
         for ticket in load_tickets(self.tx, missing).values():
@@ -153,7 +156,15 @@ class _Work:
         if new:
             self.tx.execute(insert(tickets), new)
         events.append(self.tx, additions)
-        idempotency.keep_answers(self.tx, self.new_answers)
+        self._keep_answers()
+
+    def _keep_answers(self) -> None:
+        try:
+            idempotency.keep_answers(self.tx, self.new_answers)
+        except IntegrityError as error:
+            # Another process has done an act at another stall with one of these keys since we
+            # looked: run again, to find its answer.
+            raise Broken(error, again=True) from error
 
 
 def _knows(pool: Pool, ticket_id: int) -> bool:
@@ -235,36 +246,39 @@ def live_tickets(tx: Tx, stall_id: int) -> list[Ticket]:
 def _load_last_of_numbers(tx: Tx, stall_id: int) -> tuple[dict[int, int], dict[int, int]]:
     """number → id of its last ticket; number → when the last ended one ended.
 
-    One look into the index for each of 99 numbers, however long the history.
+    A few looks into the index for each of 99 numbers, however long the history. The last one
+    to end is nearly always the last one issued; an undo may have brought back the one before.
     """
     numbers = select(literal(1).label("number")).cte("numbers", recursive=True)
     numbers = numbers.union_all(select(numbers.c.number + 1).where(numbers.c.number < 99))
 
-    def last(*where: Any) -> Any:
+    def last(*where: Any, skip: int = 0) -> Any:
         return (
             select(tickets.c.id)
             .where(tickets.c.stall_id == stall_id, tickets.c.number == numbers.c.number, *where)
             .order_by(tickets.c.id.desc())
             .limit(1)
+            .offset(skip)
             .correlate(numbers)
             .scalar_subquery()
         )
 
-    used = {
-        row.number: row.id
-        for row in tx.execute(select(numbers.c.number, last().label("id")))
-        if row.id is not None
-    }
-    ended_ids = [
-        row.id
-        for row in tx.execute(
-            select(last(tickets.c.live_number.is_(None)).label("id")).select_from(numbers)
+    has_ended = tickets.c.live_number.is_(None)
+    found = tx.execute(
+        select(
+            numbers.c.number,
+            last().label("last"),
+            last(has_ended).label("ended"),
+            last(has_ended, skip=1).label("ended_before"),
         )
-        if row.id is not None
-    ]
+    ).all()
+    ended_ids = {id_ for row in found for id_ in (row.ended, row.ended_before)} - {None}
     rows = tx.execute(
-        select(tickets.c.number, tickets.c.ended_at).where(tickets.c.id.in_(ended_ids))
+        select(tickets.c.number, tickets.c.ended_at)
+        .where(tickets.c.id.in_(ended_ids))
+        .order_by(tickets.c.ended_at)
     )
+    used = {row.number: row.last for row in found if row.last is not None}
     return used, {row.number: row.ended_at for row in rows}
 
 

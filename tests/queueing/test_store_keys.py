@@ -1,0 +1,225 @@
+"""Idempotency keys of acts: one effect, equal answers, whatever goes wrong on the way."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from queueing.acts import Act
+from queueing.model import Actor, PoolExhausted, QueueEmpty, Ticket
+from queueing.store import perform
+from sql.idempotency import KeyReused
+from tests.queueing.canteen import ADMIN, DINER, Canteen, seller_of
+
+
+async def test_a_repeat_with_its_key_gets_the_first_answer_for_ever(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+    first = await canteen.issue(stall.id, key="k")
+    await canteen.act("finish", ticket_id=first.id)
+    await canteen.restart()
+    canteen.clock.advance(hours=20)
+    before = await canteen.rows()
+
+    again = await canteen.issue(stall.id, key="k")
+
+    assert again == first
+    assert await canteen.rows() == before
+
+
+async def test_fifty_at_once_with_one_key_have_one_effect_and_one_answer(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+
+    tickets = await asyncio.gather(*(canteen.issue(stall.id, key="k") for _ in range(50)))
+
+    assert all(ticket == tickets[0] for ticket in tickets)
+    assert len(await canteen.queues.live_tickets(stall.id)) == 1
+
+
+async def test_a_key_keeps_an_answer_of_many_tickets_too(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+    await canteen.issue_many(stall.id, 3)
+
+    cleared = await canteen.act("clear", stall_id=stall.id, key="k")
+    again = await canteen.act("clear", stall_id=stall.id, key="k")
+
+    assert again == cleared
+    assert len(again) == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"verb": "call_next"},
+        {"number": 1},
+        {"note": "面"},
+        {"grant": "tmpl"},
+        {"ticket_id": 1},
+    ],
+)
+async def test_a_key_used_for_another_request_is_refused(
+    canteen: Canteen, other: dict[str, Any]
+) -> None:
+    stall = await canteen.stall()
+    asked: dict[str, Any] = {"verb": "issue", "stall_id": stall.id, "key": "k"}
+    await canteen.act(**asked)
+    before = await canteen.rows()
+
+    with pytest.raises(KeyReused):
+        await canteen.act(**(asked | other))
+
+    assert await canteen.rows() == before
+
+
+async def test_a_key_used_at_another_stall_is_refused(canteen: Canteen) -> None:
+    one, two = await canteen.stall(), await canteen.stall()
+    await canteen.issue(one.id, by=ADMIN, key="k")
+
+    with pytest.raises(KeyReused):
+        await canteen.issue(two.id, by=ADMIN, key="k")
+
+
+async def test_of_one_key_at_two_stalls_in_one_transaction_the_first_wins(
+    canteen: Canteen,
+) -> None:
+    one, two = await canteen.stall(), await canteen.stall()
+
+    outcomes = await asyncio.gather(
+        canteen.issue(one.id, by=ADMIN, key="k"),
+        canteen.issue(two.id, by=ADMIN, key="k"),
+        canteen.issue(one.id, by=ADMIN, key="k"),
+        return_exceptions=True,
+    )
+
+    assert outcomes[0] == outcomes[2]
+    assert isinstance(outcomes[1], KeyReused)
+    assert await canteen.queues.live_tickets(two.id) == []
+
+
+async def test_the_same_key_of_another_account_is_another_key(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+
+    first = await canteen.issue(stall.id, key="k")
+    second = await canteen.issue(stall.id, by=ADMIN, key="k")
+
+    assert first.id != second.id
+
+
+async def test_the_same_key_from_another_device_of_the_account_is_the_same(
+    canteen: Canteen,
+) -> None:
+    stall = await canteen.stall()
+    seller = seller_of(stall.id)
+    first = await canteen.issue(stall.id, key="k")
+
+    second = await canteen.issue(
+        stall.id, by=Actor("seller", account_id=seller.account_id, session_id=777), key="k"
+    )
+
+    assert second == first
+
+
+async def test_a_refused_act_does_not_burn_its_key(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+    with pytest.raises(QueueEmpty):
+        await canteen.act("call_next", stall_id=stall.id, key="k")
+    ticket = await canteen.issue(stall.id)
+
+    called = await canteen.act("call_next", stall_id=stall.id, key="k")
+
+    assert called.id == ticket.id
+
+
+async def test_a_key_refused_once_in_a_batch_is_still_good_in_the_same_batch(
+    canteen: Canteen,
+) -> None:
+    stall = await canteen.stall()
+    tickets = await canteen.issue_many(stall.id, 99)
+
+    outcomes = await asyncio.gather(
+        canteen.issue(stall.id, key="k"),
+        canteen.act("finish", ticket_id=tickets[4].id),
+        canteen.issue(stall.id, key="k"),
+        canteen.issue(stall.id, key="k"),
+        return_exceptions=True,
+    )
+
+    assert isinstance(outcomes[0], PoolExhausted)
+    assert outcomes[2] == outcomes[3]
+    assert isinstance(outcomes[2], Ticket)
+    assert outcomes[2].number == 5
+
+
+async def test_a_key_may_hold_whatever_a_client_sends(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+
+    for key in ("", "a" * 10_000, "\x00", "'; DROP TABLE tickets;--", "\ud800", "取号"):
+        first = await canteen.issue(stall.id, by=ADMIN, key=key)
+        canteen.clock.advance(seconds=2)
+        second = await canteen.issue(stall.id, by=ADMIN, key=key)
+        assert (first == second) == bool(key)
+
+
+async def test_an_act_whose_transaction_was_lost_left_no_key(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+    act = Act(verb="issue", by=seller_of(stall.id), stall_id=stall.id, key="k")
+
+    def act_and_fail(tx: Any) -> None:
+        (ticket,) = perform(tx, [act])
+        assert isinstance(ticket, Ticket)
+        raise ConnectionError("after the act, before the commit")
+
+    with pytest.raises(ConnectionError):
+        await canteen.db.write(act_and_fail)
+    ticket = await canteen.queues.act(act)
+
+    assert (ticket.number, ticket.id & 0xFFFF) == (1, 5)
+    assert [event.seq for event in await canteen.stream(stall.id)] == [1, 2, 3, 4, 5]
+
+
+# Two processes
+
+
+@pytest.mark.mariadb
+async def test_one_key_in_two_processes_has_one_effect(two: tuple[Canteen, Canteen]) -> None:
+    stall = await two[0].stall()
+
+    tickets = await asyncio.gather(
+        *(two[n % 2].issue(stall.id, by=ADMIN, key="k") for n in range(40))
+    )
+
+    assert all(ticket == tickets[0] for ticket in tickets)
+    assert len(await two[0].queues.live_tickets(stall.id)) == 1
+
+
+@pytest.mark.mariadb
+async def test_one_key_at_two_stalls_in_two_processes_has_one_effect(
+    two: tuple[Canteen, Canteen],
+) -> None:
+    stalls = [await two[0].stall(), await two[0].stall()]
+
+    for turn in range(10):
+        outcomes = await asyncio.gather(
+            *(
+                process.issue(stall.id, by=ADMIN, key=f"k{turn}")
+                for process, stall in zip(two, stalls, strict=True)
+            ),
+            return_exceptions=True,
+        )
+
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["KeyReused", "Ticket"]
+    live = [await two[0].queues.live_tickets(stall.id) for stall in stalls]
+    assert sum(map(len, live)) == 10
+
+
+async def test_a_diners_key_binds_once(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+    ticket = await canteen.issue(stall.id)
+
+    bound = [
+        await canteen.queues.follow(stall.id, ticket.number, DINER, note="面", key="k")
+        for _ in range(2)
+    ]
+
+    assert bound[0] == bound[1]
+    with pytest.raises(KeyReused):
+        await canteen.queues.follow(stall.id, ticket.number, DINER, note="饭", key="k")
