@@ -5,6 +5,7 @@ gets a new epoch and leaps ahead, so that no client joins the lost history to th
 and no ticket id comes twice.
 """
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from sql import events
 from sql.database import open_database
 from sql.errors import DatabaseError
+from sql.sqlite import lock
 from sql.types import Millis
 
 _MAGIC = b"SQLite format 3\0"
@@ -41,25 +43,34 @@ def backup(source: Path, target: Path) -> int:
         raise FileExistsError(target)
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
-    reading = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
-    writing = sqlite3.connect(part)
+    try:
+        _copy(source, part)
+        check(part)
+        _put(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def _copy(source: Path, target: Path) -> None:
+    reading = _open_to_read(source)
+    writing = sqlite3.connect(target)
     try:
         reading.backup(writing)
         # One file, whole in itself: without the WAL mode of its source.
         writing.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.DatabaseError as error:
+        raise NotABackup(f"{source}: {error}") from error
     finally:
         writing.close()
         reading.close()
-    check(part)
-    part.rename(target)
-    return target.stat().st_size
 
 
 def check(file: Path) -> None:
     """Raises NotABackup unless the file is a sound database with our tables."""
-    if not file.is_file() or file.read_bytes()[:16] != _MAGIC:
+    if not file.is_file() or not _begins_as_a_database(file):
         raise NotABackup(f"{file} is no SQLite database")
-    reading = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+    reading = _open_to_read(file)
     try:
         verdict = reading.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok":
@@ -71,36 +82,70 @@ def check(file: Path) -> None:
         reading.close()
 
 
+def _begins_as_a_database(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(_MAGIC)) == _MAGIC
+
+
+def _open_to_read(file: Path) -> sqlite3.Connection:
+    # As a proper URI: a name may hold what means something in one ("50%", "a?b").
+    return sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
+
+
 async def restore(file: Path, url: str, *, now: Callable[[], Millis]) -> Path | None:
     """Put a backup in the place of the database; where the old one was moved to, if any.
 
-    Raises NotABackup, DatabaseInUse when a server runs on it.
+    What is put there is complete: its tables are of this version and its history is new.
+    Raises NotABackup, NotMigrated (it is newer than this program), DatabaseInUse when a
+    server runs on the database.
     """
     check(file)
-    target = path_of(url)
-    # Opening takes the lock: a running server must not have its file taken away.
-    db = await open_database(url, now=now)
-    await db.close()
-    kept = _exchange(target, file, moved_to=f"{target.name}.before-restore-{now()}")
-    db = await open_database(url, now=now)
+    target = path_of(url).resolve()
+    part = target.with_name(target.name + ".part")
+    with lock(target):
+        try:
+            shutil.copyfile(file, part)
+            await _renew(part, now=now)
+            kept = _move_away(target, target.with_name(f"{target.name}.before-restore-{now()}"))
+            _put(part, target)
+        finally:
+            for suffix in ("", "-wal", "-shm", ".lock"):
+                part.with_name(part.name + suffix).unlink(missing_ok=True)
+    return kept
+
+
+async def _renew(file: Path, *, now: Callable[[], Millis]) -> None:
+    db = await open_database(f"sqlite:///{file}", now=now)
     try:
         await db.migrate()
         await db.write(events.begin_new_history)
     finally:
         await db.close()
+
+
+def _move_away(old: Path, kept: Path) -> Path | None:
+    """Move a database, with what only its log holds if its server was killed."""
+    if not old.exists():
+        return None
+    old.rename(kept)
+    log = old.with_name(old.name + "-wal")
+    if log.exists():
+        log.rename(kept.with_name(kept.name + "-wal"))
+    # Only an index of the log, made anew by whoever opens it.
+    old.with_name(old.name + "-shm").unlink(missing_ok=True)
     return kept
 
 
-def _exchange(target: Path, source: Path, *, moved_to: str) -> Path | None:
-    """Put a copy of source in target's place; where target went, None if it was empty."""
-    kept = target.with_name(moved_to)
-    target.rename(kept)
-    for suffix in ("-wal", "-shm"):
-        target.with_name(target.name + suffix).unlink(missing_ok=True)
-    part = target.with_name(target.name + ".part")
-    shutil.copyfile(source, part)
+def _put(part: Path, target: Path) -> None:
+    """Rename a file into place, so that even a power cut leaves it there whole."""
+    _reach_the_disk(part)
     part.rename(target)
-    if kept.stat().st_size:
-        return kept
-    kept.unlink()
-    return None
+    _reach_the_disk(target.parent)
+
+
+def _reach_the_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 from sql.batch import Batch, Job
 from sql.database import Database, Told, as_ours
 from sql.errors import CommitUnknown, DatabaseUnavailable
-from sql.failures import Broken, broken_by, surely_not_committed
+from sql.failures import Broken, surely_not_committed
 from sql.revision import bring_to_head
 from sql.transaction import Memory, Tx
 from sql.types import Millis
@@ -127,7 +127,9 @@ class MySQL(Database):
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.timeout_s
-        for runs in range(1, _RUNS_MAX + 1):
+        runs = 0
+        while True:
+            runs += 1
             try:
                 batch = await self._in_time(jobs, one_by_one=False)
                 return await self._in_time(jobs, one_by_one=True) if batch.spoilt else batch
@@ -137,7 +139,6 @@ class MySQL(Database):
                     raise
                 log.info("a transaction is run again: %s", broken)
                 await asyncio.sleep(_PAUSE_S * runs)
-        raise AssertionError("unreachable")
 
     async def _in_time(self, jobs: list[Job], *, one_by_one: bool) -> Batch:
         self._committing = False
@@ -204,11 +205,6 @@ class MySQL(Database):
         try:
             value = await connection.run_sync(_run_read, self.now(), run)
             done = True
-        except DBAPIError as error:
-            broken = broken_by(error)
-            if broken is None:
-                raise
-            raise broken from error
         finally:
             if not done:
                 await connection.invalidate()

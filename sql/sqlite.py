@@ -45,7 +45,7 @@ class SQLite(Database):
         if not path or ":memory:" in path:
             raise ValueError("SQLite needs a file: sqlite:///path")
         self.path = Path(path).resolve()
-        self._lock = _lock(self.path)
+        self._lock = lock(self.path)
         self._loop = asyncio.get_running_loop()
         self._writer = _engine(self.path, begin="BEGIN IMMEDIATE", pool={"poolclass": StaticPool})
         self._reader = _engine(
@@ -188,7 +188,7 @@ def _send_commit(connection: Connection) -> None:
         raise
 
 
-def _lock(path: Path) -> IO[str]:
+def lock(path: Path) -> IO[str]:
     """Take the file beside the database that says whose it is.
 
     SQLite itself would let a second process in, and both would hand out the same numbers

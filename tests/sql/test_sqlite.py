@@ -402,3 +402,25 @@ async def test_even_an_exit_within_a_function_does_not_end_the_writer(
         await sqlite_book.write(leave)
 
     assert await sqlite_book.write(notes.add, "after") == "after"
+
+
+async def test_a_damaged_file_is_told_as_unavailable(
+    sqlite_book: SQLite, sqlite_url: str, clock: Clock
+) -> None:
+    await sqlite_book.write(notes.add, "word")
+    root = await sqlite_book.read(
+        notes.value, "SELECT rootpage FROM sqlite_schema WHERE name = 'notes'"
+    )
+    assert isinstance(root, int)
+    await sqlite_book.close()
+    with sqlite_book.path.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xee" * 4096)
+
+    database = await open_database(sqlite_url, now=clock.now)
+
+    with pytest.raises(DatabaseUnavailable, match="malformed"):
+        await database.read(notes.words)
+    with pytest.raises(DatabaseUnavailable, match="malformed"):
+        await database.write(notes.words)
+    await database.close()
