@@ -67,6 +67,9 @@ log = logging.getLogger("callme.server")
 
 WEB = Path(__file__).parent.parent / "web"
 
+# On the doorbell, beside the names of streams: a session that has ended.
+ENDED = "ended"
+
 # What is in hand at a stop may end; a socket's client comes back anyway.
 STOP_WAIT_S = 5.0
 BACKLOG = 4096
@@ -161,7 +164,9 @@ class App:
 
     def _build_live(self) -> None:
         self.hub = Hub(missed=self.queues.missed, snapshot=self._snapshot, now=self.now)
-        self.sessions.on_end(self.hub.end_session)
+        self.sessions.on_end(self._session_ended)
+        # Sessions of which another process said that they have ended.
+        self._ended_elsewhere: set[int] = set()
         self.pulse = Pulse()
         self.limits = _limits(self.config)
         self.proxies = TrustedProxies(self.config.trusted_proxies)
@@ -185,7 +190,7 @@ class App:
         )
         self.doorbell: Doorbell | None = None
         if self.config.redis.url:
-            self.doorbell = Doorbell(self.config.redis.url, name=self.name, rung=self.hub.doorbell)
+            self.doorbell = Doorbell(self.config.redis.url, name=self.name, rung=self._rung)
 
     def _build_jobs(self) -> None:
         self.outbox = Outbox(
@@ -197,6 +202,7 @@ class App:
         watches = [
             Watch("reminders", self.queues.mark_unreached, 2),
             Watch("sockets", self._rejudge, 30),
+            Watch(ENDED, self._review_ended, 30),
         ]
         self.jobs = Runner(
             self.db,
@@ -358,6 +364,27 @@ class App:
             # Who has ended is told to the hub, see on_end.
             await self.sessions.review(ids)
         self.hub.sweep()
+
+    def _session_ended(self, session_id: int) -> None:
+        self.hub.end_session(session_id)
+        if self.doorbell is not None and session_id not in self._ended_elsewhere:
+            self.doorbell.ring(f"{ENDED}:{session_id}", 0)
+
+    def _rung(self, name: str, seq: int) -> None:
+        """Another process says that a stream is at seq, or that a session has ended."""
+        kind, _, number = name.partition(":")
+        if kind == ENDED and number.isdecimal():
+            self._ended_elsewhere.add(int(number))
+            self.jobs.wake({ENDED})
+        else:
+            self.hub.doorbell(name, seq)
+
+    async def _review_ended(self) -> None:
+        """See for ourselves whether those sessions have ended; the doorbell proves nothing."""
+        ids = set(self._ended_elsewhere)
+        if ids:
+            await self.sessions.review(ids)
+            self._ended_elsewhere -= ids
 
     async def _look_at_streams(self) -> None:
         """What no doorbell told: another process may have written to a stream."""

@@ -22,8 +22,9 @@ log = logging.getLogger("callme.doorbell")
 CHANNEL = "callme:doorbell"
 SOCKET_TIMEOUT_S = 0.3
 RECONNECT_S = 0.5
-# Silence on the subscribed connection for so long is looked into with a ping.
-LISTEN_S = 5.0
+# Silence on the subscribed connection for so long is looked into with a ping; a Redis that holds
+# its breath leaves that unanswered for as long again.
+LISTEN_S = 2.0
 
 
 class Ring(msgspec.Struct, frozen=True):
@@ -69,7 +70,11 @@ class Doorbell:
     def told(self, events: Iterable[Event]) -> None:
         """Ring for committed events; returns at once, later heads of a stream replace earlier."""
         for event in events:
-            self._heads[event.stream] = event.seq
+            self.ring(event.stream, event.seq)
+
+    def ring(self, name: str, seq: int) -> None:
+        """Ring for anything that has a name; returns at once."""
+        self._heads[name] = seq
         self._ready.set()
 
     async def stop(self) -> None:
@@ -110,8 +115,12 @@ class Doorbell:
         """Hear rings until the connection fails."""
         async with self._redis.pubsub() as pubsub:
             await pubsub.subscribe(CHANNEL)
+            asked = False
             while True:
                 message = await pubsub.get_message(timeout=LISTEN_S)
+                if message is None and asked:
+                    raise TimeoutError("a ping was not answered")
+                asked = message is None
                 if message is None:
                     await pubsub.ping()
                 elif message["type"] == "subscribe":
