@@ -13,8 +13,8 @@ from simulators.rush.slip import Slip
 # A call must have reached a phone that is on the line by then; no network here takes longer.
 GRACE_S = 6.0
 AWAY_SHARE = 0.5
-# So long in a pocket that WeChat has to tell the diner (the server waits 20 s before it asks).
-ASLEEP_SHARE = 0.15
+# In the pocket until long after the call: WeChat has to tell the diner.
+FORGOTTEN_SHARE = 0.06
 WRONG_NUMBER_SHARE = 0.03
 NEVER_COLLECTED_SHARE = 0.04
 
@@ -94,8 +94,11 @@ class Visit:
 
     async def _come_and_go(self) -> None:
         """A phone in the background loses its socket within seconds: the normal case."""
-        rng = self._rng
+        rng, speed = self._rng, self._pace.speed
+        if rng.random() < FORGOTTEN_SHARE:
+            await self._pace.wait(1)
+            self._phone.drop(rng.uniform(45, 70) / speed)
+            return
         while rng.random() < AWAY_SHARE:
             await self._pace.wait(rng.uniform(4, 20))
-            away_s = rng.uniform(25, 50) if rng.random() < ASLEEP_SHARE else rng.uniform(2, 15)
-            self._phone.drop(away_s / self._pace.speed)
+            self._phone.drop(rng.uniform(2, 15) / speed)

@@ -3,6 +3,7 @@
 It keeps its promises until a test tells it to break one.
 """
 
+import contextlib
 import json
 import secrets
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import quote, unquote
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
-from tornado.websocket import WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from simulators.wechat import WeChat
 
@@ -134,6 +135,12 @@ def sees(topic: str, stall_id: int, event: dict[str, Any]) -> bool:
     return topic.removesuffix(":staff") == f"stall:{stall_id}"
 
 
+def write(socket: WebSocketHandler, text: str) -> None:
+    """Who has hung up meanwhile does not hear it; that is no failure here."""
+    with contextlib.suppress(WebSocketClosedError):
+        socket.write_message(text).add_done_callback(lambda sent: sent.exception())
+
+
 class Sessions(RequestHandler):
     def initialize(self, peer: Peer) -> None:
         self.peer = peer
@@ -160,9 +167,7 @@ class Live(WebSocketHandler):
         self.peer.sockets.discard(self)
 
     def say(self, frame: dict[str, Any]) -> None:
-        if self.ws_connection is not None and not self.ws_connection.is_closing():
-            # Who has hung up meanwhile does not hear it; that is no failure here.
-            self.write_message(json.dumps(frame)).add_done_callback(lambda sent: sent.exception())
+        write(self, json.dumps(frame))
 
     def on_message(self, message: str | bytes) -> None:
         frame = json.loads(message)
@@ -300,4 +305,4 @@ class OldSocket(WebSocketHandler):
         asked = json.loads(unquote(text))
         answer = {"push": asked["query"], **Dialect(self.peer).answer(asked)}
         body = json.dumps(answer)
-        self.write_message(body if text.startswith("{") else quote(body))
+        write(self, body if text.startswith("{") else quote(body))

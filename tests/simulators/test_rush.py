@@ -197,7 +197,7 @@ async def test_a_broken_promise_is_noticed(
 async def test_a_noon_in_all_three_dialects_breaks_no_promise(peer: Peer) -> None:
     await peer.wechat.start()
     told: list[str] = []
-    plan = Plan(peer.url, peer.wechat.url, stalls=4, speed=20, duration_s=6)
+    plan = Plan(peer.url, peer.wechat.url, stalls=4, speed=20, duration_s=4)
     rush = Rush(plan, Ledger(tell=told.append))
 
     await rush.run()
@@ -213,7 +213,7 @@ async def test_a_noon_in_all_three_dialects_breaks_no_promise(peer: Peer) -> Non
 
 
 async def test_a_restart_of_the_server_is_lived_through(peer: Peer, ledger: Watched) -> None:
-    rush = Rush(Plan(peer.url, stalls=2, speed=20, duration_s=5), ledger)
+    rush = Rush(Plan(peer.url, stalls=2, speed=20, duration_s=3), ledger)
     noon = asyncio.create_task(rush.run())
     await ledger.until("called", 2)
 
