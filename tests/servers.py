@@ -208,6 +208,7 @@ class MariaDB(Server):
             "--no-defaults",
             *as_root_if_root(),
             f"--datadir={self._data}",
+            f"--tmpdir={self.folder}",
             f"--socket={self.folder}/socket",
             f"--pid-file={self._pid_file}",
             f"--port={self.port}",
@@ -287,6 +288,8 @@ def installed_mariadb() -> Path:
         "--no-defaults",
         *as_root_if_root(),
         f"--datadir={folder}/data",
+        # A server that starts removes the temporary tables it finds: also those of another run.
+        f"--tmpdir={folder}",
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
         "--skip-name-resolve",
