@@ -17,6 +17,7 @@ from queueing.model import (
     Actor,
     InvalidNumber,
     NotYourStall,
+    Stall,
     Status,
     Ticket,
     TicketNotFound,
@@ -26,6 +27,7 @@ from queueing.pool import Pool
 from queueing.stalls.store import stall_of_seller
 from queueing.statistics import StatisticsOut, statistics
 from queueing.store import perform, stream_of
+from queueing.waiting import pace
 from sql import events
 from sql.database import Database
 from sql.types import Millis
@@ -160,10 +162,10 @@ class Queues:
 
     async def live_ticket(self, stall_id: int, number: int) -> Ticket:
         """Whoever's ticket holds the number now. Raises TicketNotFound."""
-        for ticket in await self.live_tickets(stall_id):
-            if ticket.number == number:
-                return ticket
-        raise TicketNotFound
+        ticket = await self._db.read(store.live_ticket, stall_id, number=number)
+        if ticket is None:
+            raise TicketNotFound
+        return ticket
 
     async def live_tickets(self, stall_id: int) -> list[Ticket]:
         """The tickets that hold a number of the stall now."""
@@ -224,26 +226,20 @@ class Queues:
 
     async def ticket(self, ticket_id: int, by: Actor) -> TicketOut:
         """A ticket for its diner or its stall's staff. Raises TicketNotFound."""
-        ticket, stall, ahead = await self._db.read(store.ticket_with_stall, ticket_id)
-        is_staff = by.kind == "admin" or (by.kind == "seller" and by.account_id in stall.sellers)
-        is_own = bool(ticket.diner_id) and ticket.diner_id == by.account_id
-        if not is_staff and not is_own:
+        ticket, stall, ahead, samples = await self._db.read(store.ticket_in_queue, ticket_id)
+        if not _may_see(by, ticket, stall):
             raise TicketNotFound
-        pace = None
-        if ticket.is_waiting:
-            pool = await self._db.read(store.read_pool, ticket.stall_id)
-            pace = pool.pace(self._now())
-        return ticket_out(
-            ticket, private=True, ahead=ahead if ticket.is_waiting else None, pace=pace
-        )
+        if not ticket.is_waiting:
+            return ticket_out(ticket, private=True)
+        return ticket_out(ticket, private=True, ahead=ahead, pace=pace(samples))
 
     async def may_follow(self, ticket_id: int, by: Actor) -> bool:
         """Whether the ticket is the diner's own, or of the seller's stall."""
         try:
-            await self.ticket(ticket_id, by)
+            ticket, stall = await self._db.read(store.ticket_with_stall, ticket_id)
         except TicketNotFound:
             return False
-        return True
+        return _may_see(by, ticket, stall)
 
     async def stall_of(self, by: Actor) -> int:
         """The stall a seller's session acts for. Raises NotYourStall."""
@@ -321,6 +317,11 @@ class Queues:
         if ticket is None or not _is_of_use(ticket, reminder, self._now()):
             return None
         return await self._send_reminder(payload)
+
+
+def _may_see(by: Actor, ticket: Ticket, stall: Stall) -> bool:
+    is_staff = by.kind == "admin" or (by.kind == "seller" and by.account_id in stall.sellers)
+    return is_staff or (bool(ticket.diner_id) and ticket.diner_id == by.account_id)
 
 
 class _Call(msgspec.Struct):

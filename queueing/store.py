@@ -29,7 +29,7 @@ from queueing.model import (
 )
 from queueing.pool import Pool
 from queueing.statistics import Visit
-from queueing.waiting import SAMPLES_MAX, Sample
+from queueing.waiting import SAMPLE_AGE_MS, SAMPLES_MAX, Sample
 from sql import events, idempotency, outbox
 from sql.database import Tx, list_verb
 from sql.failures import Broken
@@ -283,7 +283,10 @@ def _load_last_of_numbers(tx: Tx, stall_id: int) -> tuple[dict[int, int], dict[i
 
 
 def _load_samples(tx: Tx, stall_id: int) -> list[Sample]:
-    """The waits of the last tickets that were called, in the order of their calls."""
+    """The waits of the last tickets that were called, in the order of their calls.
+
+    Those too old to say anything about now are left out.
+    """
     last = (
         select(tickets.c.issued_at, tickets.c.first_called_at, tickets.c.ahead)
         .where(tickets.c.id >= stall_id << 32, tickets.c.id < (stall_id + 1) << 32)
@@ -293,7 +296,7 @@ def _load_samples(tx: Tx, stall_id: int) -> list[Sample]:
     samples = [
         Sample(row.first_called_at - row.issued_at, row.ahead, row.first_called_at)
         for row in tx.execute(last)
-        if row.first_called_at is not None
+        if row.first_called_at is not None and row.first_called_at >= tx.now - SAMPLE_AGE_MS
     ]
     return sorted(samples, key=lambda sample: sample.called_at)[-SAMPLES_MAX:]
 
@@ -415,22 +418,36 @@ def read_pool(tx: Tx, stall_id: int) -> Pool:
     return load_pool(tx, stall_id, head)
 
 
-def ticket_with_stall(tx: Tx, ticket_id: int) -> tuple[Ticket, Stall, int]:
-    """A ticket, its stall, and how many wait before it. Raises TicketNotFound."""
+def ticket_with_stall(tx: Tx, ticket_id: int) -> tuple[Ticket, Stall]:
+    """Raises TicketNotFound."""
     ticket = load_tickets(tx, [ticket_id]).get(ticket_id)
     if ticket is None:
         raise TicketNotFound
-    stall = load_stalls(tx, [ticket.stall_id])[ticket.stall_id]
-    ahead = 0
-    if ticket.is_waiting:
-        place = (ticket.queued_at, ticket.id)
-        waiting = [t for t in live_tickets(tx, ticket.stall_id) if t.is_waiting]
-        ahead = sum((t.queued_at, t.id) < place for t in waiting)
-    return ticket, stall, ahead
+    return ticket, load_stalls(tx, [ticket.stall_id])[ticket.stall_id]
+
+
+def ticket_in_queue(tx: Tx, ticket_id: int) -> tuple[Ticket, Stall, int, list[Sample]]:
+    """A ticket and its stall; while it waits, how many wait before it, and what the stall's
+    last tickets took. Raises TicketNotFound.
+    """
+    ticket, stall = ticket_with_stall(tx, ticket_id)
+    if not ticket.is_waiting:
+        return ticket, stall, 0, []
+    place = (ticket.queued_at, ticket.id)
+    waiting = [t for t in live_tickets(tx, ticket.stall_id) if t.is_waiting]
+    ahead = sum((t.queued_at, t.id) < place for t in waiting)
+    return ticket, stall, ahead, _load_samples(tx, ticket.stall_id)
+
+
+def live_ticket(tx: Tx, stall_id: int, *, number: int) -> Ticket | None:
+    """Whoever's ticket holds the number now."""
+    holder = select(tickets).where(tickets.c.stall_id == stall_id, tickets.c.live_number == number)
+    row = tx.execute(holder).first()
+    return None if row is None else _ticket(row)
 
 
 def open_ticket_of(tx: Tx, diner_id: int) -> Ticket | None:
-    """The newest live ticket the diner has bound, at whichever stall."""
+    """The newest live ticket the diner has bound, at whichever stall, of his last twenty."""
     mine = (
         select(tickets)
         .where(tickets.c.diner_id == diner_id)
@@ -452,8 +469,10 @@ def last_ticket_of(tx: Tx, *, stall_id: int, number: int, diner_id: int) -> Tick
         select(tickets)
         .where(
             tickets.c.diner_id == diner_id,
-            tickets.c.stall_id == stall_id,
-            tickets.c.number == number,
+            # Added to, so that no index serves them: what a diner asks costs his own history,
+            # not the stall's.
+            tickets.c.stall_id + 0 == stall_id,
+            tickets.c.number + 0 == number,
         )
         .order_by(tickets.c.id.desc())
         .limit(1)
@@ -468,6 +487,9 @@ def unreached_tickets(tx: Tx) -> list[int]:
         select(tickets.c.id)
         .join(stalls, stalls.c.id == tickets.c.stall_id)
         .where(
+            # Stall by stall through the index of live numbers: else SQLite, which sees no use
+            # in live_number alone, would read through all history.
+            tickets.c.stall_id.in_(select(stalls.c.id)),
             tickets.c.live_number >= 1,
             tickets.c.status == Status.CALLED.value,
             tickets.c.unreached.is_(False),
@@ -495,13 +517,9 @@ def visits(tx: Tx, *, from_date: int, to_date: int, stall_id: int | None) -> lis
 
 def stalls_to_release(tx: Tx) -> list[int]:
     """Stalls that hold a ticket older than their release time: worth a look by the rules."""
-    old = (
-        select(tickets.c.stall_id)
-        .join(stalls, stalls.c.id == tickets.c.stall_id)
-        .where(
-            tickets.c.live_number >= 1,
-            tickets.c.issued_at <= tx.now - stalls.c.release_after_min * 60_000,
-        )
-        .distinct()
+    old = select(tickets.c.id).where(
+        tickets.c.stall_id == stalls.c.id,
+        tickets.c.live_number >= 1,
+        tickets.c.issued_at <= tx.now - stalls.c.release_after_min * 60_000,
     )
-    return sorted(row.stall_id for row in tx.execute(old))
+    return list(tx.execute(select(stalls.c.id).where(old.exists()).order_by(stalls.c.id)).scalars())
