@@ -1,0 +1,266 @@
+"""Nonsense of every kind to every route: refused with a reason, and the next one is served.
+
+Each round draws its requests from dice whose seed is printed with a failure.
+"""
+
+import random
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+
+from handlers.http import HEADER_MAX
+from handlers.routing import RAW, Route
+from handlers.wire import INTEGER_MAX
+from tests.edge.nonsense import MEDIA_TYPES, METHODS, SQL, Nonsense
+from tests.edge.web import Answer, HungUp, Web
+from tests.edge.world import World
+
+FAST = 5_000
+# A second length, or a second host: which one is meant is not guessed.
+FRAMED_TWICE = b"X-Framed: twice"
+FRAMINGS = [("Host", "other"), ("Content-Length", "7"), ("Transfer-Encoding", "chunked")]
+# Of the torture's rounds each is so long.
+ROUND = 20_000
+
+STATUSES = {200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 417, 422, 501, 505}
+GOOD: dict[str, dict[str, Any]] = {
+    "SessionNew": {"app": "diner", "code": "sim:guest:1"},
+    "Follow": {"number": 1, "note": "noodles", "grant": ""},
+    "StallNew": {"name": "n", "phone": "13700000000", "person": "p", "menu": ["a"], "months": 1,
+                 "claim_code": "", "pick": "cyclic", "rest_s": 300, "double_tap_s": 1.5,
+                 "remind_after_s": 20, "release_after_min": 120},
+    "StallPatch": {"name": "n", "person": "p", "menu": ["a"], "claim_code": "", "pick": "lowest",
+                   "rest_s": 0, "double_tap_s": 0.0, "remind_after_s": 20,
+                   "release_after_min": 120},
+    "Renewal": {"months": 1, "reason": "cash"},
+}  # fmt: skip
+OLD_FIELDS = {
+    "isseller": "yes", "code": "x", "sellerId": "1", "marchSn": "1", "noteContent": "noodles",
+    "telNum": "13900000001", "sellerName": "n", "personName": "p", "term": "1", "menuList": "a,b",
+    "grant": "", "signupCode": "",
+}  # fmt: skip
+
+
+def good_body(route: Route) -> dict[str, Any]:
+    if route.body is None:
+        return {}
+    return GOOD[route.body.__name__] if route.body is not RAW else OLD_FIELDS
+
+
+class Attack:
+    def __init__(self, world: World, web: Web, dice: random.Random) -> None:
+        self.world, self.web, self.dice = world, web, dice
+        self.nonsense = Nonsense(dice)
+        self.routes = world.app.table.routes
+
+    async def run(self, requests: int) -> None:
+        for nth in range(requests):
+            route = self.dice.choice(self.routes)
+            request = self.request(route)
+            try:
+                answer = await self.web.send(request, has_body=not request.startswith(b"HEAD "))
+            except HungUp:
+                # A head beyond the bound, or a body whose end nobody knows, is not read.
+                head = request[: request.index(b"\r\n\r\n")]
+                assert len(head) > HEADER_MAX or FRAMED_TWICE in head, f"{nth}: {head!r}"
+                continue
+            self.judge(nth, request, answer)
+            if nth % 100 == 0:
+                await self.is_well()
+            if answer.status == 204:
+                await self.world.refresh("admin")
+                await self.world.refresh("seller")
+        await self.is_well()
+
+    def request(self, route: Route) -> bytes:
+        nonsense, dice = self.nonsense, self.dice
+        method = route.method if dice.random() < 0.9 else dice.choice(METHODS)
+        body = b""
+        headers = [("Host", "callme"), *nonsense.headers()]
+        if route.body is not None or dice.random() < 0.05:
+            body = self.body(route)
+            kind = "application/json" if dice.random() < 0.85 else dice.choice(MEDIA_TYPES)
+            headers.append(("Content-Type", kind))
+        if body or method not in {"GET", "HEAD", "DELETE"}:
+            headers.append(("Content-Length", str(len(body))))
+        token = self.world.people[dice.choice(["admin", "admin", "seller", "diner", "none"])].token
+        if token:
+            headers.append(("Authorization", f"Bearer {token}"))
+        if body and dice.random() < 0.03:
+            headers += [("X-Framed", "twice"), dice.choice(FRAMINGS)]
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        return f"{method} {self.target(route)} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+
+    def body(self, route: Route) -> bytes:
+        good = good_body(route)
+        if route.body is RAW:
+            names = [*self.world.app.dialect._queries, "login", "accessToken", ""]
+            who = self.world.people[self.dice.choice(["admin", "seller", "diner", "expired"])]
+            good = {**good, "query": self.dice.choice(names), "sessionKey": who.key}
+        return self.nonsense.body(route, good)
+
+    def target(self, route: Route) -> str:
+        path = re.sub(r"\{[a-z_]+(:text)?\}", lambda _: self.parameter(), route.path)
+        query = self.nonsense.query(route)
+        return f"{path}?{query}" if query else path
+
+    def parameter(self) -> str:
+        if self.dice.random() < 0.6:
+            return str(self.dice.choice([1, 2, 999, INTEGER_MAX, self.world.stall_a << 32 | 3]))
+        return self.nonsense.escaped(self.nonsense.text()) or "-"
+
+    def judge(self, nth: int, request: bytes, answer: Answer) -> None:
+        what = f"{nth}: {answer.status} {answer.body[:500]!r} to {request[:2000]!r}"
+        assert answer.status in STATUSES, what
+        assert b"Traceback" not in answer.body, what
+        assert b'File "' not in answer.body, what
+        assert b"sqlalchemy" not in answer.body.lower(), what
+        if answer.body and answer.header("content-type") == "application/problem+json":
+            assert answer.json["status"] == answer.status, what
+            assert answer.json["code"], what
+
+    async def is_well(self) -> None:
+        """An ordinary client is served as ever."""
+        seller = self.world.people["seller"].token
+        health = await self.web.ask("GET", "/healthz")
+        stall = await self.web.ask("GET", f"/api/v1/stalls/{self.world.stall_b}", token=seller)
+        assert (health.status, stall.status) == (200, 200)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_nonsense_is_refused_and_the_next_request_is_served(
+    world: World, web: Web, dice: random.Random
+) -> None:
+    await Attack(world, web, dice).run(FAST)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
+async def test_much_nonsense_is_refused_too(
+    world: World, web: Web, dice: random.Random, torture_rounds: int
+) -> None:
+    for _ in range(torture_rounds):
+        await Attack(world, web, dice).run(ROUND)
+
+
+# ---------------------------------------------------------------- SQL in every text
+
+
+# What a request that is taken may change; whatever else it changes, it was not asked to.
+LEGIT = {
+    "POST /api/v1/admin/stalls": {"stalls", "streams", "events", "stall_months"},
+    "PATCH /api/v1/admin/stalls/{stall_id}": {"stalls", "streams", "events"},
+    "POST /api/v1/admin/stalls/{stall_id}/renewals": {
+        "stalls", "streams", "events", "stall_months", "idempotency",
+    },
+    "POST /api/v1/stalls/{stall_id}/follow": {"tickets", "streams", "events", "idempotency"},
+    "POST /api/v1/sessions": {"accounts", "sessions"},
+}  # fmt: skip
+
+
+async def test_sql_in_any_field_of_a_body_is_only_a_text(world: World, web: Web) -> None:
+    admin = world.people["admin"].token
+    taken = 0
+    for route in world.app.table.routes:
+        if route.body in (None, RAW):
+            continue
+        at = route.path.format(stall_id=world.stall_b)
+        for field in msgspec.structs.fields(route.body):
+            for text in SQL:
+                body = {**good_body(route), "phone": f"137{world.next():08d}"}
+                if at.endswith("/follow"):
+                    body["number"] = (await world.ticket(world.stall_b, "", "issued")).number
+                body[field.name] = [text] if field.name == "menu" else text
+                before = await world.rows()
+                answer = await web.ask(route.method, at, body, token=admin)
+                after = await world.rows()
+
+                changed = {name for name in after if after[name] != before[name]}
+                allowed = LEGIT[f"{route.method} {route.path}"] if answer.status < 400 else set()
+                assert changed <= allowed, (route.path, field.name, text, answer)
+                if changed:
+                    taken += 1
+                    assert text in new_values(before, after), (route.path, field.name, text)
+                await world.mend()
+    assert taken > 8 * len(SQL) // 2
+
+
+def new_values(before: Any, after: Any) -> set[Any]:
+    """All that stands in rows that were not there before; no row went."""
+    assert all(len(after[name]) >= len(before[name]) for name in after)
+    values = {
+        value for name in after for row in set(after[name]) - set(before[name]) for value in row
+    }
+    menus = [value for value in values if isinstance(value, str) and value.startswith("[")]
+    return values.union(*(msgspec.json.decode(menu) for menu in menus if menu.endswith('"]')))
+
+
+async def test_sql_in_a_query_or_a_path_changes_nothing(world: World, web: Web) -> None:
+    admin = world.people["admin"].token
+    before = await world.rows()
+    for route in world.app.table.routes:
+        if route.method != "GET":
+            continue
+        fields = msgspec.structs.fields(route.query) if route.query else ()
+        for text in SQL:
+            escaped = urlencode({"": text})[1:]
+            targets = [re.sub(r"\{[a-z_]+(:text)?\}", escaped, route.path)]
+            plain = re.sub(r"\{[a-z_]+(:text)?\}", "1", route.path)
+            targets += [f"{plain}?{urlencode({f.encode_name: text})}" for f in fields]
+            for target in targets:
+                answer = await web.ask("GET", target, token=admin)
+                assert answer.status in {200, 400, 404}, (target, answer)
+
+    assert await world.rows() == before
+
+
+# What each query reads of a request; update and sign-up keep texts, and are tried elsewhere.
+OLD_READS = {
+    "menu": ["sellerId"],
+    "push": ["sellerId", "marchSn", "grant"],
+    "hungry": ["sellerId", "marchSn"],
+    "done": ["sellerId", "marchSn", "isseller"],
+    "call": ["marchSn"],
+    "note": ["marchSn"],
+    "signup": ["telNum", "signupCode"],
+    "renew": ["telNum", "term"],
+}
+
+
+@pytest.mark.parametrize("who", ["diner", "seller", "admin"])
+async def test_sql_in_the_old_dialect_is_only_a_text(world: World, web: Web, who: str) -> None:
+    form = [("Content-Type", "application/x-www-form-urlencoded")]
+    for query, names in OLD_READS.items():
+        for name in names:
+            before = await world.rows()
+            for text in SQL:
+                fields = {**OLD_FIELDS, "query": query, name: text}
+                fields["sessionKey"] = world.people[who].key
+                answer = await web.ask("POST", "/", urlencode(fields).encode(), form)
+                assert answer.status == 200, (fields, answer)
+            assert await world.rows() == before, (query, name)
+
+
+async def test_sql_that_a_seller_writes_is_kept_as_it_is(world: World, web: Web) -> None:
+    key = world.people["seller"].key
+    for text in SQL:
+        fields = {"sellerName": text, "personName": text, "menuList": [text]}
+        changed = await web.ask("POST", "/", {"query": "update", "sessionKey": key, **fields})
+        info = (await web.ask("POST", "/", {"query": "info", "sessionKey": key})).json
+
+        assert changed.json["updateSuccess"] == "success"
+        assert (info["sellerName"], info["personName"], info["menuList"]) == (text, text, [text])
+
+
+async def test_sql_as_a_key_opens_nothing(world: World, web: Web) -> None:
+    before = await world.rows()
+    for text in SQL:
+        spoken = await web.ask("POST", "/", {"query": "info", "sessionKey": text})
+        asked = await web.ask("GET", "/api/v1/admin/stalls", token=text.replace("\n", ""))
+        assert spoken.json == {"queryErr": "Session Time Out"}
+        assert asked.status == 401
+
+    assert await world.rows() == before
