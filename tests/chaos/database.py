@@ -62,6 +62,11 @@ class Books:
     def value(self, statement: str, *values: object) -> Any:
         return self.rows(statement, *values)[0][0]
 
+    def empty(self) -> None:
+        """Leave a MariaDB without a table."""
+        for (name,) in self.rows("SHOW TABLES"):
+            self.rows(f"DROP TABLE {name}")
+
     # ------------------------------------------------------------ months
 
     def a_month_ago(self, months: int = 1) -> None:
@@ -71,6 +76,31 @@ class Books:
             earlier = count // 12 * 100 + count % 12 + 1
             self.rows("UPDATE stalls SET charged_month = ? WHERE id = ?", earlier, stall_id)
         self.rows("UPDATE jobs SET due_at = 0 WHERE name = 'months'")
+
+    def open_stalls(self, count: int) -> None:
+        """Make stalls, with their streams and nothing else."""
+        values = "('stall', '', ?, '', '[]', '', 0, 0, 0, 'cyclic', 300, 1.5, 20, 120, 0)"
+        columns = (
+            "name, person, phone, claim_code, menu, image, balance_months, charged_month, disabled,"
+            " pick, rest_s, double_tap_s, remind_after_s, release_after_min, created_at"
+        )
+        for number in range(count):
+            self.rows(f"INSERT INTO stalls ({columns}) VALUES {values}", f"{number:011d}")
+        self.rows(
+            "INSERT INTO streams (name, epoch, seq) SELECT 'stall:' || id, 'first', 0 FROM stalls"
+        )
+
+    def give_back(self, *, months: int) -> None:
+        """As if every stall had paid for so many months, and nothing was charged ever since."""
+        self.rows("DELETE FROM stall_months")
+        self.rows(
+            "INSERT INTO stall_months (stall_id, months, balance_after, reason, by_account, at)"
+            " SELECT id, ?, ?, 'paid', 0, 0 FROM stalls",
+            months,
+            months,
+        )
+        this_month = int(self.value("SELECT strftime('%Y%m', 'now', '+8 hours')"))
+        self.rows("UPDATE stalls SET balance_months = ?, charged_month = ?", months, this_month)
 
     def balances(self) -> dict[int, int]:
         return dict(self.rows("SELECT id, balance_months FROM stalls ORDER BY id"))

@@ -206,8 +206,10 @@ async def test_when_one_is_killed_the_other_goes_on(pair: tuple[Cluster, Node, N
     except Unknown:
         pass
     speaker = await seller.socket(second)
-    for key in ("before", "cut", "after"):
-        issued.append(await speaker.ask("ticket.issue", stall_id=stall_id, key=key))
+    issued += [
+        await speaker.ask("ticket.issue", stall_id=stall_id, key=key)
+        for key in ("before", "cut", "after")
+    ]
     await ear.hear(3)
 
     assert len({ticket["id"] for ticket in issued}) == 3
