@@ -216,6 +216,7 @@ class App:
             watches=watches,
             now=self.now,
             name=self.name,
+            shared=self.config.is_shared,
         )
         # Apart from the jobs: WeChat may take its time, and calls must not wait for it.
         self.deliveries = self._runner(Watch("outbox", self.outbox.deliver_due, 2))

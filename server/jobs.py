@@ -1,7 +1,8 @@
 """The runner of timed jobs: due times and leases in the database, a record of each run.
 
 A job missed while the server was down is due at the next start. A second process finds the
-lease taken and leaves the job alone. Whoever dies in the middle lets the lease run out.
+lease taken and leaves the job alone. Whoever dies in the middle lets the lease run out, or,
+where no other process can have the database, is followed at once.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class Watch(msgspec.Struct, frozen=True):
 
 
 class Runner:
-    """Runs the schedule in one process. `run_due` is the whole of it, for a test to call."""
+    """Runs the schedule in one process. `run_due` is the whole of it, for a test to call.
+
+    shared: other processes may work on the same database.
+    """
 
     def __init__(
         self,
@@ -60,12 +64,14 @@ class Runner:
         watches: Iterable[Watch],
         now: Callable[[], Millis],
         name: str,
+        shared: bool = True,
     ) -> None:
         self._db = db
         self._jobs = {job.name: job for job in jobs}
         self._watches = {watch.name: watch for watch in watches}
         self._now = now
         self._name = name
+        self._shared = shared
         self._due: dict[str, Millis] = {}
         self._looked: dict[str, Millis] = {}
         self._woken: set[str] = set()
@@ -137,8 +143,10 @@ class Runner:
     async def _run_job(self, job: Job, *, anyway: bool) -> bool:
         """Run a job if it is ours to run; whether it ran."""
         try:
+            # Alone, a lease is one that a killed process left behind: nobody holds it.
+            lease_s = job.lease_s if self._shared else 0
             run = await self._db.write(
-                rows.begin, job.name, self._name, lease_s=job.lease_s, record=True, anyway=anyway
+                rows.begin, job.name, self._name, lease_s=lease_s, record=True, anyway=anyway
             )
             if run is None:
                 # Another process has it: look again when that lease may have ended.
