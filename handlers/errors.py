@@ -110,6 +110,13 @@ class Refusals:
     def also(self, statuses: Mapping[type[Exception], int]) -> "Refusals":
         return Refusals({**self._statuses, **statuses})
 
+    def status_of(self, code: str) -> int | None:
+        """The status a code is answered with, None for one that is the edge's own."""
+        for kind, status in self._statuses.items():
+            if getattr(kind, "code", "") == code:
+                return status
+        return None
+
     def problem(self, error: Exception) -> Problem | None:
         """What to answer, or None for an exception nobody listed (our own mistake: a 500)."""
         if isinstance(error, Problem):

@@ -13,7 +13,7 @@ import msgspec
 
 from handlers.answers import JSON, PROBLEM_JSON
 from handlers.calls import PUBLIC, Call, Response
-from handlers.errors import ProblemBody
+from handlers.errors import REFUSALS, ProblemBody
 from handlers.routing import RAW, Route
 from handlers.wire import INTEGER_MAX, encode
 
@@ -215,10 +215,13 @@ def _responses(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refusals(route: Route) -> list[int]:
-    """The statuses that the exchange itself, before the route's function, may refuse with."""
+    """The statuses that the exchange itself may refuse with, and those of the route's codes."""
     statuses = set(_COMMON)
+    statuses |= {status for code in route.errors if (status := REFUSALS.status_of(code))}
     if route.query is not None or route.idempotent:
         statuses.add(400)
+    if route.idempotent:
+        statuses.add(422)
     if route.body is not None:
         statuses |= {400, 408, 413} if route.body is RAW else {400, 408, 413, 415}
     if route.who != PUBLIC:
@@ -234,10 +237,13 @@ _DESCRIPTIONS: Final = {
     "403": "The role does not allow it.",
     "404": "There is nothing here, or it is somebody else's.",
     "408": "The body did not come in time.",
+    "409": "Not in this state, or not any more; the code says why.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
+    "422": "It can be read but not be done: the code says why.",
     "429": "Too many requests in a short time.",
     "500": "Our mistake; the log knows it by its request_id.",
+    "502": "WeChat refused what we asked.",
     "503": "Something we need is away. Nothing is lost; ask again.",
     "default": "A refusal; its code says why.",
 }

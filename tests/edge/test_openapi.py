@@ -1,0 +1,216 @@
+"""The OpenAPI document: valid, kept in docs/, and true of the server that serves it."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import hypothesis
+import jsonschema_rs
+import pytest
+import schemathesis
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+)
+
+from handlers.errors import REFUSALS
+from server.app import openapi_text
+from tests.edge.web import Answer, Web
+from tests.edge.world import World
+
+TOP = Path(__file__).resolve().parent.parent.parent
+KEPT = TOP / "docs" / "openapi.json"
+
+# Of each operation so many messages are drawn that fit the document, and as many that do not.
+EXAMPLES = 6
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(KEPT.read_text("utf-8"))
+    return found
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+# ---------------------------------------------------------------- the document itself
+
+
+def test_the_document_in_the_repository_is_what_the_program_writes(tmp_path: Path) -> None:
+    target = tmp_path / "openapi.json"
+
+    subprocess.run(
+        [sys.executable, "run.py", "export-openapi", str(target)], cwd=TOP, timeout=60, check=True
+    )
+
+    assert target.read_text("utf-8") == KEPT.read_text("utf-8"), (
+        "run.py export-openapi docs/openapi.json"
+    )
+
+
+async def test_the_server_serves_the_same_document(world: World, web: Web) -> None:
+    served = await web.ask("GET", "/api/v1/openapi.json")
+
+    assert served.json == json.loads(openapi_text())
+    assert served.header("content-type") == "application/json"
+
+
+def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
+    schemathesis.openapi.from_dict(document).validate()
+
+
+def test_every_schema_in_it_is_a_valid_one(document: dict[str, Any]) -> None:
+    for schema in document["components"]["schemas"].values():
+        jsonschema_rs.meta.validate(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        )
+
+
+def test_every_code_a_route_names_has_a_status_in_its_document(
+    world: World, document: dict[str, Any]
+) -> None:
+    for route in world.app.table.routes:
+        if not route.in_document:
+            continue
+        responses = operations(document)[f"{route.method} {route.path}"]["responses"]
+        for code in route.errors:
+            assert str(REFUSALS.status_of(code)) in responses, (route.path, code)
+
+
+# ---------------------------------------------------------------- each route once
+
+
+class Asked:
+    """One good request to each route, as somebody who may."""
+
+    def __init__(self, world: World, web: Web) -> None:
+        self.world, self.web = world, web
+
+    async def ask(self, name: str) -> Answer:
+        await self.world.mend()
+        method, path = name.split()
+        state = {"call": "noted", "requeue": "no_show", "cancel": "noted"}
+        act = path.rpartition("/")[2]
+        ticket = await self.world.ticket(self.world.stall_b, "other", state.get(act, "called"))
+        if act in {"call-next", "follow"}:
+            await self.world.mend()
+            ticket = await self.world.ticket(self.world.stall_b, "", "issued")
+        at = path.format(stall_id=self.world.stall_b, ticket_id=ticket.id)
+        token = self.world.people["admin"].token
+        answer = await self.web.ask(method, at, self.body(name, ticket.number), token=token)
+        if act == "current":
+            await self.world.refresh("admin")
+        return answer
+
+    def body(self, name: str, number: int) -> Any:
+        return {
+            "POST /api/v1/sessions": {"app": "seller", "code": f"sim:guest:{self.world.next()}"},
+            "POST /api/v1/stalls/{stall_id}/follow": {"number": number, "note": "noodles"},
+            "POST /api/v1/admin/stalls": {"name": "n", "phone": f"137{self.world.next():08d}"},
+            "PATCH /api/v1/admin/stalls/{stall_id}": {"menu": ["noodles"], "disabled": False},
+            "POST /api/v1/admin/stalls/{stall_id}/renewals": {"months": 1, "reason": "cash"},
+        }.get(name)
+
+
+def check(document: dict[str, Any], name: str, answer: Answer) -> None:
+    """The answer is one that the document tells of this operation, with the body it tells."""
+    responses = operations(document)[name]["responses"]
+    assert str(answer.status) in responses, (name, answer)
+    told = responses[str(answer.status)]
+    if "$ref" in told:
+        told = document["components"]["responses"][told["$ref"].rpartition("/")[2]]
+    if "content" not in told:
+        assert not answer.body, (name, answer)
+        return
+    kind = answer.header("content-type")
+    assert kind in told["content"], (name, answer)
+    schema = told["content"][kind].get("schema")
+    if schema is not None:
+        whole = {**schema, "components": document["components"]}
+        jsonschema_rs.validator_for(whole).validate(answer.json)
+
+
+async def test_every_documented_route_answers_as_documented(
+    world: World, web: Web, document: dict[str, Any]
+) -> None:
+    asked = Asked(world, web)
+    for name, operation in operations(document).items():
+        good = await asked.ask(name)
+        check(document, name, good)
+        assert 200 <= good.status < 300, (name, good)
+        if operation["security"]:
+            method, path = name.split()
+            nobody = await web.ask(method, path.format(stall_id=1, ticket_id=1), b"")
+            assert nobody.status == 401
+            check(document, name, nobody)
+
+
+async def test_what_is_missing_is_answered_as_documented(
+    world: World, web: Web, document: dict[str, Any]
+) -> None:
+    admin = world.people["admin"].token
+    for name in operations(document):
+        method, path = name.split()
+        if "{" not in path:
+            continue
+        body = Asked(world, web).body(name, 1)
+        answer = await web.ask(method, path.format(stall_id=999, ticket_id=5), body, token=admin)
+        assert answer.status == 404, (name, answer)
+        check(document, name, answer)
+
+
+# ---------------------------------------------------------------- drawn from the document
+
+
+@pytest.mark.parametrize("who", ["admin", "diner"])
+async def test_messages_drawn_from_the_document_find_nothing_undocumented(
+    world: World, document: dict[str, Any], base_url: str, who: str
+) -> None:
+    # Signing out would end the session that all others ask with.
+    document["paths"].pop("/api/v1/sessions/current", None)
+    schema = schemathesis.openapi.from_dict(document)
+    token = world.people[who].token
+
+    for result in schema.get_all_operations():
+        operation = cast("Ok[Any]", result).ok()
+        await asyncio.to_thread(drawn(operation, document, base_url, token))
+
+
+def drawn(
+    operation: Any, document: dict[str, Any], base_url: str, token: str
+) -> Callable[[], None]:
+    """A test of one operation with messages good and bad, for a thread of its own."""
+    mode = schemathesis.GenerationMode
+    cases = operation.as_strategy(generation_mode=mode.POSITIVE) | operation.as_strategy(
+        generation_mode=mode.NEGATIVE
+    )
+
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(case=cases)
+    def run(case: Any) -> None:
+        response = case.call(base_url=base_url, headers={"Authorization": f"Bearer {token}"})
+        responses = operations(document)[operation.label]["responses"]
+        assert response.status_code < 500, response.text
+        assert str(response.status_code) in {*responses, "405"}, response.text
+        if response.status_code != 405:
+            case.validate_response(
+                response, checks=[content_type_conformance, response_schema_conformance]
+            )
+
+    return run
