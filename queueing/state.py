@@ -146,9 +146,11 @@ class PoolState:
 
     def _just_issued(self, by: Actor, now: int) -> Ticket | None:
         newest = self._newest.get(by.session_id) if by.session_id else None
-        if newest is None or now - newest.issued_at > self.stall.double_tap_s * 1000:
+        window_ms = self.stall.double_tap_s * 1000
+        if newest is None or not window_ms:
             return None
-        return newest
+        # A clock that was set back must not hold the seller up until it has caught up.
+        return newest if 0 <= now - newest.issued_at <= window_ms else None
 
     def _end(self, ticket: Ticket, status: Status, now: int, before: str) -> None:
         self._leave_queue(ticket)

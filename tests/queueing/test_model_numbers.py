@@ -150,6 +150,22 @@ def test_later_tap_is_another_wish() -> None:
     assert world.pool.issue(SELLER, world.now, double_tap=True).id != first.id
 
 
+def test_two_taps_in_one_millisecond_are_two_wishes_where_nobody_taps_twice() -> None:
+    world = World(double_tap_s=0)
+
+    first = world.pool.issue(SELLER, world.now, double_tap=True)
+
+    assert world.pool.issue(SELLER, world.now, double_tap=True).id != first.id
+
+
+def test_clock_set_back_makes_no_later_tap_a_second_one() -> None:
+    world = World()
+    first = world.pool.issue(SELLER, world.now, double_tap=True)
+    world.clock.advance(minutes=-5)
+
+    assert world.pool.issue(SELLER, world.now, double_tap=True).id != first.id
+
+
 def test_taps_on_two_devices_are_two_wishes() -> None:
     world = World()
     first = world.pool.issue(SELLER, world.now, double_tap=True)
