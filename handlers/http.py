@@ -186,9 +186,11 @@ class Exchange(HTTPMessageDelegate):
         return self._delegate.headers_received(start, headers)
 
     def _expect_body(self, headers: HTTPHeaders) -> None:
+        read_max = DISCARD_MAX
         if self._request.endpoint is not None:
-            self._body_max = self._request.endpoint.route.max_body
-        read_max = max(self._body_max, DISCARD_MAX)
+            route = self._request.endpoint.route
+            self._body_max = route.max_body
+            read_max = max(read_max, route.max_body, route.discard_max)
         length = _content_length(headers)
         if length > (self._body_max if "Expect" in headers else read_max):
             # Answered before it is read. The bound is lifted so that Tornado does not answer as

@@ -392,6 +392,9 @@ class Dialect:
             return {"updateImageSuccess": "fail", "failMsg": "Size Error"}
         except BadPicture:
             return {"updateImageSuccess": "fail", "failMsg": "Move 1 Error"}
+        except OSError as error:
+            log.error("a picture was not stored", why=str(error))
+            return {"updateImageSuccess": "fail", "failMsg": "Move 2 Error"}
         return {"updateImageSuccess": "success"}
 
     async def _qrcode(self, _: Fields, by: Actor) -> Answer:

@@ -8,6 +8,8 @@ from handlers.routing import RAW, Route
 
 # A form with a picture of 512 KiB around it.
 BODY_MAX = 1024 * 1024
+# A phone's photograph, sent as it is: its owner is to read that it is too large.
+DISCARD_MAX = 12 * 1024 * 1024
 
 
 def routes(dialect: Dialect) -> list[Route]:
@@ -24,6 +26,7 @@ def routes(dialect: Dialect) -> list[Route]:
             answer,
             body=RAW,
             max_body=BODY_MAX,
+            discard_max=DISCARD_MAX,
             refuse=refuse,
             in_document=False,
         )

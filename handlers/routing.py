@@ -43,6 +43,8 @@ class Route:
     errors: the codes it may refuse with, for the document.
     etag: called before `call`; its text names the state the answer would show. If the client has
         seen that state, it is told so (304) and `call` is not called. None: no ETag this time.
+    discard_max: a body that is over max_body is read to its end up to here, so that its client gets
+        to read the refusal; http.DISCARD_MAX is the least.
     idempotent: takes an Idempotency-Key.
     limit: counted per session, without one per address, besides the limits for all routes.
     refuse: writes refusals in another dialect than problem+json.
@@ -64,6 +66,7 @@ class Route:
     etag: Callable[[Call], Any] | None = None
     idempotent: bool = False
     max_body: int = BODY_MAX
+    discard_max: int = 0
     limit: Limit | None = None
     refuse: Callable[[Problem], Response] | None = None
     in_document: bool = True

@@ -39,28 +39,29 @@ class Canteen:
         self._codes = 0
 
     async def open(self) -> None:
-        operator = Actor("admin")
         for number, (name, months, seller, code) in enumerate(STALLS, start=1):
             phone = f"1380000000{number}"
             menu = MENU if number == 1 else ()
             values = {"name": name, "phone": phone, "claim_code": code, "menu": menu}
-            # A stall without months cannot be signed up: it gets one first.
-            stall = await self.app.stalls.create(values, months=months or 1, by=operator)
+            is_lapsed = bool(seller) and not months
+            if is_lapsed:
+                # Signed up last month, with one month.
+                self.clock.advance(days=-30)
+            stall = await self.app.stalls.create(
+                values, months=months + is_lapsed, by=Actor("admin")
+            )
             if seller:
-                opened = await self.app.people.sign_in("seller", self.code(seller))
-                by = Actor("seller", opened.session.account_id, opened.session.id)
-                await self.app.stalls.sign_up(by, phone=phone)
+                await self._sign_up(seller, phone)
+            if is_lapsed:
+                self.clock.advance(days=30)
             if number == 1:
                 await self.app.stalls.change(stall.id, {"person": "陈"})
-            if not months:
-                await self.use_up_months(stall.id)
+        assert await self.app.stalls.charge_months() == 1
 
-    async def use_up_months(self, stall_id: int) -> None:
-        renewed = await self.app.stalls.renew(
-            stall_id, months=0, reason="none", by=Actor("admin"), key=f"none {stall_id}"
-        )
-        months = -renewed.balance_months
-        await self.app.stalls.renew(stall_id, months=months, reason="used", by=Actor("admin"))
+    async def _sign_up(self, seller: str, phone: str) -> None:
+        opened = await self.app.people.sign_in("seller", self.code(seller))
+        by = Actor("seller", opened.session.account_id, opened.session.id)
+        await self.app.stalls.sign_up(by, phone=phone)
 
     async def close(self) -> None:
         for phone in self._phones.values():
