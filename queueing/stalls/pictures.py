@@ -8,22 +8,27 @@ import asyncio
 import hashlib
 import io
 import os
-import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from queueing.stalls.model import BadPicture, PictureTooLarge
 
 SIZE_MAX = 512 * 1024
-# Larger than any phone's photograph; a bomb is refused before it is unpacked.
-PIXELS_MAX = 50_000_000
+# More than a photograph of SIZE_MAX holds; what unpacks to more is a bomb, and is refused by
+# its head. Four bytes a pixel are what one picture may take of memory.
+PIXELS_MAX = 16_000_000
+# A progressive JPEG goes over the whole picture again with each scan; encoders make ten or so.
+SCANS_MAX = 50
+START_OF_SCAN = b"\xff\xda"
 # What a list of stalls shows at most, on a dense screen.
 SIDE_MAX = 1200
+# Of a photograph: no difference to the eye, a tenth of a PNG's size.
+QUALITY = 85
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
-# Every pixel count below is ours to judge.
-Image.MAX_IMAGE_PIXELS = PIXELS_MAX
+# Every pixel count is ours to judge; Pillow would warn besides.
+Image.MAX_IMAGE_PIXELS = None
 
 
 class Pictures:
@@ -33,6 +38,9 @@ class Pictures:
         self.folder = folder
         # One at a time: unpacking takes memory.
         self._drawing = asyncio.Lock()
+        for part in folder.glob(".*.part"):
+            # Left by a process that was killed while writing.
+            part.unlink(missing_ok=True)
 
     async def keep(self, data: bytes, *, name: str) -> str:
         """Check, draw anew and store a picture; the name of its file.
@@ -43,22 +51,30 @@ class Pictures:
         if len(data) > SIZE_MAX:
             raise PictureTooLarge
         async with self._drawing:
-            drawn = await asyncio.to_thread(redraw, data)
-            return await asyncio.to_thread(self._store, name, drawn)
+            return await asyncio.to_thread(self._keep, data, name)
 
     async def keep_as(self, data: bytes, *, name: str) -> str:
         """As keep, under the very name, for a picture that stays. Raises BadPicture."""
         async with self._drawing:
-            drawn = await asyncio.to_thread(redraw, data)
-            return await asyncio.to_thread(self._write, f"{name}.png", drawn)
+            return await asyncio.to_thread(self._keep_as, data, name)
+
+    async def drop(self, file_name: str) -> None:
+        """Remove a picture that is shown no more, if it is there."""
+        await asyncio.to_thread((self.folder / file_name).unlink, missing_ok=True)
 
     def find(self, name: str) -> str | None:
-        """The file of that name, if there is one."""
+        """The file that keep_as stored under the name, if there is one."""
         return f"{name}.png" if (self.folder / f"{name}.png").is_file() else None
 
-    def _store(self, name: str, data: bytes) -> str:
-        digest = hashlib.sha256(data).hexdigest()[:16]
-        return self._write(f"{name}-{digest}.png", data)
+    def _keep(self, data: bytes, name: str) -> str:
+        picture = opened(data)
+        suffix = "png" if picture.mode == "RGBA" else "jpg"
+        drawn = drawn_as_png(picture) if suffix == "png" else drawn_as_jpeg(picture)
+        digest = hashlib.sha256(drawn).hexdigest()[:16]
+        return self._write(f"{name}-{digest}.{suffix}", drawn)
+
+    def _keep_as(self, data: bytes, name: str) -> str:
+        return self._write(f"{name}.png", drawn_as_png(opened(data)))
 
     def _write(self, file_name: str, data: bytes) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -71,25 +87,43 @@ class Pictures:
         return file_name
 
 
-def redraw(data: bytes) -> bytes:
-    """The picture as a PNG of at most SIDE_MAX pixels a side. Raises BadPicture."""
+def opened(data: bytes) -> Image.Image:
+    """The picture in a file, upright, RGBA or RGB, at most SIDE_MAX a side. Raises BadPicture."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                opened.load()
-                upright = ImageOps.exif_transpose(opened)
-            upright.thumbnail((SIDE_MAX, SIDE_MAX))
-            kind = "RGBA" if "A" in upright.getbands() or "transparency" in upright.info else "RGB"
-            out = io.BytesIO()
-            upright.convert(kind).save(out, "PNG", optimize=True)
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:
+        return _unpacked(data)
+    except BadPicture:
+        raise
+    except Exception as error:
+        # Pillow's readers say in many ways that a file is not what it claims to be, and which
+        # ones is not documented: OSError, SyntaxError, ValueError, struct.error, EOFError…
         raise BadPicture from error
+
+
+def _unpacked(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+        too_many_scans = file.format == "JPEG" and data.count(START_OF_SCAN) > SCANS_MAX
+        if file.width * file.height > PIXELS_MAX or too_many_scans:
+            raise BadPicture
+        # A JPEG can be unpacked to half its sides and less at once.
+        file.draft("RGB", (SIDE_MAX, SIDE_MAX))
+        file.load()
+        has_holes = "A" in file.getbands() or "transparency" in file.info
+        mode = "RGBA" if has_holes else "RGB"
+        picture = file if file.mode == mode else file.convert(mode)
+        picture.thumbnail((SIDE_MAX, SIDE_MAX))
+        picture = ImageOps.exif_transpose(picture)
+    # What a file says about itself (comments, colours, places) would be written again.
+    picture.info.clear()
+    return picture
+
+
+def drawn_as_png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def drawn_as_jpeg(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=QUALITY, optimize=True, progressive=True)
     return out.getvalue()
