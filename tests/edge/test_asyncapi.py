@@ -1,0 +1,271 @@
+"""docs/asyncapi.yaml, written by hand, held against the program it describes."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from handlers import clients, connection, framing, transport
+from handlers.frames import read_envelope
+from queueing.model import SYSTEM, Actor
+from tests.clock import Clock
+from tests.edge.test_authorisation import SUBSCRIPTIONS
+from tests.edge.world import World
+from tests.handlers.live import Client
+
+TOP = Path(__file__).resolve().parent.parent.parent
+DOCUMENT: dict[str, Any] = yaml.safe_load((TOP / "docs" / "asyncapi.yaml").read_text("utf-8"))
+LIVE = DOCUMENT["channels"]["live"]
+MESSAGES = DOCUMENT["components"]["messages"]
+
+
+def messages_of(operation: str) -> list[str]:
+    """The names of an operation's messages, in components."""
+    references = [each["$ref"] for each in DOCUMENT["operations"][operation]["messages"]]
+    return [reference.rpartition("/")[2] for reference in references]
+
+
+def resolved(reference: str) -> Any:
+    node: Any = DOCUMENT
+    for step in reference.removeprefix("#/").split("/"):
+        node = node[step]
+    return node
+
+
+def payload(name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = MESSAGES[name]["payload"]
+    return resolved(schema["$ref"]) if "$ref" in schema else schema
+
+
+def validate(schema: dict[str, Any], value: object) -> None:
+    jsonschema_rs.validator_for({**schema, "components": DOCUMENT["components"]}).validate(value)
+
+
+def nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        yield from nodes(child)
+
+
+# ---------------------------------------------------------------- the document itself
+
+
+def test_every_reference_leads_somewhere() -> None:
+    references = [node["$ref"] for node in nodes(DOCUMENT) if "$ref" in node]
+
+    assert len(references) > 100
+    assert all(resolved(reference) for reference in references)
+
+
+def test_every_schema_is_a_valid_one() -> None:
+    for schema in DOCUMENT["components"]["schemas"].values():
+        jsonschema_rs.meta.validate(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        )
+
+
+def test_every_message_is_sent_by_an_operation_and_is_in_its_channel() -> None:
+    assert DOCUMENT["asyncapi"].startswith("3.")
+    sent = {name for operation in DOCUMENT["operations"] for name in messages_of(operation)}
+    sent |= {
+        reference["$ref"].rpartition("/")[2]
+        for operation in DOCUMENT["operations"].values()
+        for reference in operation.get("reply", {}).get("messages", ())
+    }
+    in_channels = {
+        name for channel in DOCUMENT["channels"].values() for name in channel["messages"]
+    }
+
+    assert sent == in_channels == set(MESSAGES)
+
+
+@pytest.mark.parametrize("name", [name for name in MESSAGES if MESSAGES[name].get("examples")])
+def test_an_example_is_one(name: str) -> None:
+    for example in MESSAGES[name]["examples"]:
+        validate(payload(name), example["payload"])
+
+
+# ---------------------------------------------------------------- what a client may send
+
+
+def test_every_frame_a_client_may_send_is_described(world: World) -> None:
+    assert set(messages_of("ask")) == set(world.app.desk._readers) | {"ping"}
+
+
+def test_every_example_is_read_by_the_program(world: World) -> None:
+    for name in messages_of("ask"):
+        for example in MESSAGES[name]["examples"]:
+            text = msgspec.json.encode(example["payload"])
+            envelope = read_envelope(text)
+            assert envelope.type == name
+            if name != "ping":
+                world.app.desk.read(envelope, text)
+
+
+def test_every_field_is_described_with_its_bounds(world: World) -> None:
+    for name, (decoder, _) in world.app.desk._readers.items():
+        _, components = msgspec.json.schema_components([decoder.type])
+        real = components[decoder.type.__name__]
+        told = payload(name)
+
+        assert set(told["required"]) == {"type", *real.get("required", ())}, name
+        assert set(told["properties"]) == {"type", "id", *real["properties"]}, name
+        for field, schema in real["properties"].items():
+            if "anyOf" not in schema:
+                assert bounds(told["properties"][field]) == bounds(schema), (name, field)
+
+
+def bounds(schema: dict[str, Any]) -> dict[str, Any]:
+    found = resolved(schema["$ref"]) if "$ref" in schema else schema
+    return {key: found[key] for key in found if key not in {"description", "title"}}
+
+
+# ---------------------------------------------------------------- topics, codes, the old dialect
+
+
+def test_every_topic_is_described() -> None:
+    assert set(LIVE["x-topics"]) == {row.name for row in SUBSCRIPTIONS}
+
+
+def test_every_close_code_is_described() -> None:
+    modules = (clients, connection, framing, transport)
+    given = {
+        value
+        for module in modules
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, int) and 1002 <= value < 5000
+    }
+    given -= {framing.NO_CODE, framing.ABNORMAL, connection.STRIKES_MS}
+
+    assert set(LIVE["x-close-codes"]) == given
+
+
+def test_every_query_of_the_old_dialect_is_described(world: World) -> None:
+    told = payload("oldQuery")["properties"]["query"]["enum"]
+
+    assert set(told) == {*world.app.dialect._queries, "login", "hello"}
+    assert len(told) == len(set(told))
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def told_in_the_source() -> set[str]:
+    """The names of events: the texts that are given to whatever drafts one."""
+    drafting = {"_tell", "announce", "_staff_line", "_tell_changed", "Line"}
+    names = set()
+    for path in (TOP / "queueing").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            called = node.func.id if isinstance(node.func, ast.Name) else called
+            if called in drafting:
+                given = [*node.args, *(keyword.value for keyword in node.keywords)]
+                texts = [str(arg.value) for arg in given if isinstance(arg, ast.Constant)]
+                names |= {text for text in texts if re.fullmatch(r"[a-z]+\.[a-z_]+", text)}
+    return names
+
+
+def event_name(message: str) -> str:
+    return str(MESSAGES[message]["name"])
+
+
+def test_every_event_is_described() -> None:
+    told = {event_name(message) for message in messages_of("tell")}
+
+    assert told == told_in_the_source() | {"stall.quiet"}
+
+
+async def live_through_everything(world: World, clock: Clock) -> None:
+    """A stall's life in which every event happens that can."""
+    queues, stall, staff = world.app.queues, world.stall_a, world.staff(world.stall_a)
+    admin, diner = Actor("admin"), Actor("diner", world.people["diner"].account_id)
+    ticket = await world.ticket(stall, "diner", "called")
+    await queues.acknowledge(ticket.id, diner)
+    for verb in ("recall", "no_show", "requeue", "call", "undo", "call", "finish"):
+        await queues.change(verb, ticket.id, staff)
+    await world.ticket(stall, "other", "called")
+    clock.advance(seconds=25)
+    await queues.mark_unreached()
+    for _ in range(90):
+        await world.ticket(stall, "", "issued")
+    await queues.clear(stall, staff)
+    clock.advance(hours=2, minutes=1)
+    await queues.release_overdue()
+    await world.app.stalls.renew(stall, months=1, reason="cash", by=admin)
+    clock.set("2026-12-01T00:00:01+08:00")
+    await world.app.stalls.charge_months()
+    await world.app.stalls.release_sellers(stall)
+    await world.mend()
+    assert SYSTEM.kind == "system"
+
+
+async def test_every_event_is_told_as_described_and_nobody_hears_a_note(
+    world: World, clock: Clock
+) -> None:
+    board = await (await Client.connect(world.app.port)).as_board()
+    await board.listen(f"stall:{world.stall_a}")
+    staff = await (await Client.connect(world.app.port)).sign_in(world.people["admin"].token)
+    await staff.listen(f"stall:{world.stall_a}:staff")
+
+    await live_through_everything(world, clock)
+    head = int((await world.app.queues.version(world.stall_a)).partition(".")[2])
+    schemas = {event_name(message): payload(message) for message in messages_of("tell")}
+    heard: dict[Client, set[str]] = {board: set(), staff: set()}
+    for client, names in heard.items():
+        seq = 0
+        while seq < head:
+            event = await client.event()
+            seq = event["seq"]
+            names.add(event["name"])
+            validate(schemas[event["name"]], event)
+            if client is board:
+                assert "note" not in event["data"], event
+                assert not {"by", "reached", "balance_months"} & set(event["data"]), event
+
+    assert heard[staff] == told_in_the_source()
+    hidden = {"ticket.reached", "ticket.unreached", "pool.low", "stall.renewed"}
+    hidden |= {"stall.month_charged", "stall.signed_up", "stall.sellers_released"}
+    assert heard[board] == (told_in_the_source() - hidden) | {"stall.quiet"}
+    board.hang_up()
+    staff.hang_up()
+
+
+async def test_every_answer_is_as_described(world: World) -> None:
+    stall, ticket = world.stall_a, await world.ticket(world.stall_a, "diner", "called")
+    client = await Client.connect(world.app.port)
+    validate(payload("hello"), await client.message())
+    good = [
+        await client.ask("auth", token=world.people["seller"].token),
+        await client.ask("subscribe", topic=f"stall:{stall}:staff"),
+        await client.ask("subscribe", topic=f"ticket:{ticket.id}"),
+        await client.ask("subscribe", topic="me"),
+        await client.ask("unsubscribe", topic="me"),
+        await client.ask("ticket.issue", stall_id=stall),
+        await client.ask("ticket.finish", ticket_id=ticket.id),
+    ]
+    epoch, _, seq = (await world.app.queues.version(stall)).partition(".")
+    since = {"epoch": epoch, "seq": int(seq) - 2}
+    good.append(await client.ask("subscribe", topic=f"stall:{stall}", since=since))
+    bad = [
+        await client.ask("ticket.finish", ticket_id=1),
+        await client.ask("ticket.finish", ticket_id="x"),
+        await client.ask("no such type"),
+    ]
+
+    for answer in good:
+        validate(payload("result"), answer)
+    for answer in bad:
+        validate(payload("refusal"), answer)
+    validate(payload("pong"), await client.ask("ping"))
+    assert len(good[-1]["data"]["events"]) == 2
+    client.hang_up()
