@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,9 +30,8 @@ from queueing.store import perform, stream_of
 from queueing.waiting import pace
 from sql import events
 from sql.database import Database
+from sql.errors import CommitUnknown
 from sql.types import Millis
-
-log = logging.getLogger("callme.queueing")
 
 # A number called longer ago than this needs no message any more: the phone has been in its
 # owner's hand since, or the dish is cold.
@@ -45,6 +44,9 @@ SNAPSHOTS_MAX = 2_000
 
 # Events a diner's client acknowledges.
 CALLS = frozenset({"ticket.called", "ticket.recalled"})
+
+# Events after which another account runs the stall, or none.
+SELLERS_CHANGED = frozenset({"stall.signed_up", "stall.sellers_released"})
 
 SendReminder = Callable[[dict[str, Any]], Awaitable[object]]
 
@@ -69,16 +71,26 @@ class Queues:
         self._send_reminder = send_reminder
         self._shared = shared
         self._versions: dict[str, str] = {}
+        self._doubted: set[str] = set()
         self._snapshots: dict[tuple[int, bool], tuple[str, Millis, QueueOut]] = {}
         self._stalls_of: dict[int, int] = {}
+        self._sellers_changes = 0
 
     # Acts
 
     async def act(self, act: Act) -> Ticket:
         """Do an act that ends in one ticket. Raises a QueueError, DatabaseUnavailable."""
-        outcome = await self._db.write(perform, act)
+        outcome = await self._perform(act)
         assert isinstance(outcome, Ticket)
         return outcome
+
+    async def _perform(self, act: Act) -> object:
+        try:
+            return await self._db.write(perform, act)
+        except CommitUnknown:
+            # It may have been done, and then nobody will be told.
+            self._doubted.add(stream_of(act.stall))
+            raise
 
     async def issue(self, stall_id: int, by: Actor, *, key: str = "") -> Ticket:
         """Give out the next number, durably before it is returned.
@@ -130,7 +142,7 @@ class Queues:
 
     async def clear(self, stall_id: int, by: Actor) -> list[Ticket]:
         """Cancel the stall's un-noted, uncalled numbers."""
-        outcome = await self._db.write(perform, Act(verb="clear", by=by, stall_id=stall_id))
+        outcome = await self._perform(Act(verb="clear", by=by, stall_id=stall_id))
         assert isinstance(outcome, list)
         return outcome
 
@@ -191,18 +203,20 @@ class Queues:
             return events.Head(0, stream_of(stall_id), epoch, int(seq)), kept[2]
         pool = await self._db.read(store.read_pool, stall_id)
         found = queue_out(pool, now, staff=staff)
-        self._keep(stall_id, staff, pool, found)
+        self._keep(stall_id, staff, pool, now, found)
         return events.Head(0, stream_of(stall_id), pool.epoch, pool.seq), found
 
-    def _keep(self, stall_id: int, staff: bool, pool: Pool, found: QueueOut) -> None:
+    def _keep(self, stall_id: int, staff: bool, pool: Pool, now: Millis, found: QueueOut) -> None:
         if len(self._snapshots) >= SNAPSHOTS_MAX:
             self._snapshots.clear()
-        version = f"{pool.epoch}.{pool.seq}"
-        self._snapshots[stall_id, staff] = (version, self._now(), found)
+        self._snapshots[stall_id, staff] = (f"{pool.epoch}.{pool.seq}", now, found)
 
     def known_version(self, stall_id: int) -> str | None:
         """ "epoch.seq" of the stall's stream when this process is sure of it, at no cost."""
-        return None if self._shared else self._versions.get(stream_of(stall_id))
+        name = stream_of(stall_id)
+        if self._shared or name in self._doubted:
+            return None
+        return self._versions.get(name)
 
     async def version(self, stall_id: int) -> str:
         """As known_version, asking the database when needed; "" for an unknown stall."""
@@ -223,6 +237,9 @@ class Queues:
         for event in committed:
             if event.stream.startswith("stall:"):
                 self._versions[event.stream] = f"{event.epoch}.{event.seq}"
+                self._doubted.discard(event.stream)
+            if event.name in SELLERS_CHANGED:
+                self.forget_sellers()
 
     async def ticket(self, ticket_id: int, by: Actor) -> TicketOut:
         """A ticket for its diner or its stall's staff. Raises TicketNotFound."""
@@ -246,10 +263,12 @@ class Queues:
         known = None if self._shared else self._stalls_of.get(by.account_id)
         if known is not None:
             return known
+        changes = self._sellers_changes
         stall_id = await self._db.read(stall_of_seller, by.account_id)
         if stall_id is None:
             raise NotYourStall
-        self._stalls_of[by.account_id] = stall_id
+        if changes == self._sellers_changes and not self._shared:
+            self._stalls_of[by.account_id] = stall_id
         return stall_id
 
     async def is_staff(self, by: Actor, stall_id: int) -> bool:
@@ -264,7 +283,8 @@ class Queues:
             return False
 
     def forget_sellers(self) -> None:
-        """Who runs which stall has changed."""
+        """Who runs which stall has changed; what is being read of it now may be old."""
+        self._sellers_changes += 1
         self._stalls_of.clear()
 
     def business_date(self) -> int:
@@ -293,21 +313,23 @@ class Queues:
     async def mark_unreached(self) -> int:
         """Mark the calls nobody acknowledged in time; ask for the granted messages."""
         overdue = await self._db.read(store.unreached_tickets)
-        for ticket_id in overdue:
-            await self._db.write(
-                perform, Act(verb="mark_unreached", by=SYSTEM, ticket_id=ticket_id)
+        await asyncio.gather(
+            *(
+                self._perform(Act(verb="mark_unreached", by=SYSTEM, ticket_id=ticket_id))
+                for ticket_id in overdue
             )
+        )
         return len(overdue)
 
     async def release_overdue(self) -> int:
         """Free numbers that were called long ago, or are left from an earlier day."""
-        released = 0
-        for stall_id in await self._db.read(store.stalls_to_release):
-            act = Act(verb="release_overdue", by=SYSTEM, stall_id=stall_id)
-            outcome = await self._db.write(perform, act)
-            assert isinstance(outcome, list)
-            released += len(outcome)
-        return released
+        released = await asyncio.gather(
+            *(
+                self._perform(Act(verb="release_overdue", by=SYSTEM, stall_id=stall_id))
+                for stall_id in await self._db.read(store.stalls_to_release)
+            )
+        )
+        return sum(len(tickets) for tickets in released if isinstance(tickets, list))
 
     async def deliver_reminder(self, payload: dict[str, Any]) -> object:
         """Send the message of a call nobody acknowledged, unless it is of no use any more."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from queueing.model import Actor, NotYourStall, Stall, StallNotFound
+from queueing.model import Actor, NotYourStall, Stall, StallDue, StallNotFound
 from queueing.stalls import store
 from queueing.stalls.model import MonthEntry, Renewed
 from queueing.stalls.pictures import Pictures
@@ -122,30 +122,40 @@ class Stalls:
 
         Raises ClaimRefused, StallDue, HasStall.
         """
-        stall = await self._db.write(
-            store.claim_stall,
-            account_id=by.account_id,
-            phone=phone,
-            code=code,
-            values={"name": name, "person": person},
-        )
-        self._sellers_changed()
+        try:
+            stall = await self._db.write(
+                store.claim_stall,
+                account_id=by.account_id,
+                phone=phone,
+                code=code,
+                values={"name": name, "person": person},
+            )
+        finally:
+            # Also when the answer to the commit was lost: it may have been done.
+            self._sellers_changed()
         log.info("stall %d was signed up by account %d", stall.id, by.account_id)
         return stall
 
     async def release_sellers(self, stall_id: int) -> Stall:
         """Take the stall back from its seller. Raises StallNotFound."""
-        stall = await self._db.write(store.release_sellers, stall_id)
-        self._sellers_changed()
-        return stall
+        try:
+            return await self._db.write(store.release_sellers, stall_id)
+        finally:
+            self._sellers_changed()
 
     async def set_picture(self, by: Actor, data: bytes) -> Stall:
-        """Give one's stall a picture. Raises NotYourStall, StallDue, BadPicture,
-        PictureTooLarge.
+        """Give one's stall a picture in place of the one it had.
+
+        Raises NotYourStall, StallDue, BadPicture, PictureTooLarge.
         """
         stall = await self.of_seller(by)
+        if stall.balance_months <= 0:
+            raise StallDue
         image = await self._pictures.keep(data, name=f"stall-{stall.id}")
-        return await self.change_own(by, {"image": image})
+        changed = await self.change_own(by, {"image": image})
+        if stall.image and stall.image != image:
+            await self._pictures.drop(stall.image)
+        return changed
 
     async def code_url(self, by: Actor) -> str:
         """The address of the mini-program code of one's stall, made by WeChat once.

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from queueing.calendar import month_of, months_between
 from queueing.model import NotYourStall, Stall, StallDue, StallNotFound
@@ -32,10 +33,6 @@ _encode = msgspec.json.Encoder().encode
 
 def create_stall(tx: Tx, values: Mapping[str, Any], *, months: int, reason: str, by: int) -> Stall:
     """Make a stall with its stream; its first month is not charged. Raises PhoneTaken."""
-    phone = values["phone"]
-    taken = tx.execute(select(stalls.c.id).where(stalls.c.phone == phone)).first()
-    if taken is not None:
-        raise PhoneTaken
     row = {
         **values,
         "menu": _menu(values["menu"]),
@@ -45,7 +42,10 @@ def create_stall(tx: Tx, values: Mapping[str, Any], *, months: int, reason: str,
         "disabled": False,
         "created_at": tx.now,
     }
-    key = tx.execute(insert(stalls), row).inserted_primary_key
+    try:
+        key = tx.execute(insert(stalls), row).inserted_primary_key
+    except IntegrityError as error:
+        raise PhoneTaken from error
     assert key is not None
     stall_id: int = key[0]
     head = _lock(tx, stall_id, make=True)
@@ -59,17 +59,14 @@ def create_stall(tx: Tx, values: Mapping[str, Any], *, months: int, reason: str,
 def change_stall(tx: Tx, stall_id: int, values: Mapping[str, Any]) -> Stall:
     """Set columns of a stall. Raises StallNotFound, PhoneTaken."""
     head = _lock(tx, stall_id)
-    if "phone" in values:
-        other = select(stalls.c.id).where(
-            stalls.c.phone == values["phone"], stalls.c.id != stall_id
-        )
-        if tx.execute(other).first() is not None:
-            raise PhoneTaken
     changes = dict(values)
     if "menu" in changes:
         changes["menu"] = _menu(changes["menu"])
     if changes:
-        tx.execute(update(stalls).where(stalls.c.id == stall_id).values(changes))
+        try:
+            tx.execute(update(stalls).where(stalls.c.id == stall_id).values(changes))
+        except IntegrityError as error:
+            raise PhoneTaken from error
     _tell_changed(tx, stall_id, head)
     return load_stalls(tx, [stall_id])[stall_id]
 
@@ -93,25 +90,37 @@ def claim_stall(
     The code is asked for where the administrator set one, and is good once.
     Raises ClaimRefused, StallDue, HasStall.
     """
-    row = tx.execute(select(stalls.c.id).where(stalls.c.phone == phone)).first()
-    if row is None:
+    stall_id = _stall_with_phone(tx, phone)
+    if stall_id is None:
         raise ClaimRefused
-    head = _lock(tx, row.id)
-    wanted = tx.execute(select(stalls.c.claim_code).where(stalls.c.id == row.id)).scalar_one()
-    stall = load_stalls(tx, [row.id])[row.id]
-    if stall.sellers or not hmac.compare_digest(wanted.encode(), code.encode() if wanted else b""):
+    head = _lock(tx, stall_id)
+    wanted = tx.execute(select(stalls.c.claim_code).where(stalls.c.id == stall_id)).scalar_one()
+    stall = load_stalls(tx, [stall_id])[stall_id]
+    # The phone once more: it may have been changed before we had the lock.
+    if stall.sellers or stall.phone != phone or not _is_code(code, wanted):
         raise ClaimRefused
     if stall.balance_months <= 0:
         raise StallDue
     if stall_of_seller(tx, account_id) is not None:
         raise HasStall
-    tx.execute(
-        insert(stall_sellers), {"account_id": account_id, "stall_id": stall.id, "since": tx.now}
-    )
+    try:
+        tx.execute(
+            insert(stall_sellers),
+            {"account_id": account_id, "stall_id": stall.id, "since": tx.now},
+        )
+    except IntegrityError as error:
+        # At another stall, in another process, since we looked.
+        raise HasStall from error
     changes = {name: value for name, value in values.items() if value}
     tx.execute(update(stalls).where(stalls.c.id == stall.id).values({**changes, "claim_code": ""}))
     _tell_changed(tx, stall.id, head, name="stall.signed_up")
     return load_stalls(tx, [stall.id])[stall.id]
+
+
+def _is_code(code: str, wanted: str) -> bool:
+    """In the same time whatever is wrong with it."""
+    given = code if wanted else ""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), wanted.encode())
 
 
 def release_sellers(tx: Tx, stall_id: int) -> Stall:
@@ -136,27 +145,40 @@ def renew_by_phone(
     tx: Tx, *, phone: str, months: int, by: int, reason: str, new: Mapping[str, Any]
 ) -> Renewed:
     """The old dialect's renewal: an unknown phone makes the stall; a repeat adds nothing."""
-    row = tx.execute(select(stalls.c.id).where(stalls.c.phone == phone)).first()
-    if row is None:
-        stall = create_stall(tx, {**new, "phone": phone}, months=months, reason=reason, by=by)
-        return Renewed(stall.id, months, stall.balance_months, created=True)
-    head = _lock(tx, row.id)
+    stall_id = _stall_with_phone(tx, phone)
+    if stall_id is None:
+        try:
+            stall = create_stall(tx, {**new, "phone": phone}, months=months, reason=reason, by=by)
+        except PhoneTaken:
+            # Another process has made it since we looked.
+            stall_id = _stall_with_phone(tx, phone)
+            assert stall_id is not None
+        else:
+            return Renewed(stall.id, months, stall.balance_months, created=True)
+    head = _lock(tx, stall_id)
+    if _is_same_renewal(tx, stall_id, (by, months, reason)):
+        return Renewed(stall_id, 0, _balance(tx, stall_id), created=False)
+    balance = _add_months(tx, stall_id, head, months=months, reason=reason, by=by)
+    return Renewed(stall_id, months, balance, created=False)
+
+
+def _is_same_renewal(tx: Tx, stall_id: int, renewal: tuple[int, int, str]) -> bool:
+    """Whether the last renewal was this one, a moment ago (by a clock that may go back)."""
     last = tx.execute(
         select(stall_months)
-        .where(stall_months.c.stall_id == row.id, stall_months.c.period.is_(None))
+        .where(stall_months.c.stall_id == stall_id, stall_months.c.period.is_(None))
         .order_by(stall_months.c.id.desc())
         .limit(1)
     ).first()
-    same = last is not None and (last.by_account, last.months) == (by, months)
-    if same and last is not None and 0 <= tx.now - last.at <= SAME_RENEWAL_MS:
-        return Renewed(row.id, 0, _balance(tx, row.id), created=False)
-    balance = _add_months(tx, row.id, head, months=months, reason=reason, by=by)
-    return Renewed(row.id, months, balance, created=False)
+    if last is None or (last.by_account, last.months, last.reason) != renewal:
+        return False
+    return bool(abs(tx.now - last.at) <= SAME_RENEWAL_MS)
 
 
 def _add_months(
     tx: Tx, stall_id: int, head: events.Head, *, months: int, reason: str, by: int
 ) -> int:
+    assert months > 0
     balance = _balance(tx, stall_id) + months
     _enter(tx, stall_id, period=None, months=months, balance=balance, reason=reason, by=by)
     tx.execute(update(stalls).where(stalls.c.id == stall_id).values(balance_months=balance))
@@ -267,6 +289,11 @@ def _balance(tx: Tx, stall_id: int) -> int:
 
 
 # Reading
+
+
+def _stall_with_phone(tx: Tx, phone: str) -> int | None:
+    found: int | None = tx.execute(select(stalls.c.id).where(stalls.c.phone == phone)).scalar()
+    return found
 
 
 def stall_of_seller(tx: Tx, account_id: int) -> int | None:
