@@ -462,6 +462,28 @@ async def test_the_old_dialect_is_as_its_table_says(world: World, web: Web) -> N
     assert await Trial(world, ask).run(OLD_QUERIES) == ""
 
 
+async def test_the_old_dialect_is_the_same_on_its_socket(world: World) -> None:
+    async def ask(row: Row, cell: Cell, target: Target) -> Reply:
+        client = await Client.connect(world.app.port, path="/ws")
+        try:
+            client.send(query="login", sessionKey=world.people[cell.who].key)
+            greeting = await client.message()
+            fields = _query(world, row.name, cell.who, target)
+            client.send(**fields)
+            answer = await client.message()
+        finally:
+            client.hang_up()
+        if row.name == "login" or cell.who not in {"none", "expired"}:
+            assert answer.pop("push") == fields["query"]
+            return _old_outcome(fields["query"], answer)
+        # Whoever is not known is asked who it is, whatever it wants.
+        assert greeting["state"] == "fail"
+        assert answer == {"push": "whoareyou"}
+        return Reply(cell.outcome, "")
+
+    assert await Trial(world, ask).run(OLD_QUERIES) == ""
+
+
 async def test_a_session_nobody_gave_is_refused_before_anything_is_done(
     world: World, web: Web
 ) -> None:
