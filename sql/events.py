@@ -96,6 +96,7 @@ def _make_streams(tx: Tx, names: Sequence[str]) -> None:
     insert_missing(tx, streams, rows)
 
 
+_INSERT_EVENTS = insert(events)
 _ADVANCE_SQLITE = (
     update(streams).where(streams.c.id == bindparam("stream")).values(seq=bindparam("new_seq"))
 )
@@ -139,12 +140,13 @@ def append(tx: Tx, additions: Mapping[str, tuple[Head, Sequence[Line]]]) -> None
         moved.append({"id": head.id, "name": head.name, "epoch": head.epoch, "seq": head.seq})
     if not rows:
         return
-    tx.execute(insert(events), rows)
+    tx.execute_rows(_INSERT_EVENTS, rows)
     if tx.dialect == "sqlite":
-        tx.execute(_ADVANCE_SQLITE, [{"stream": row["id"], "new_seq": row["seq"]} for row in moved])
+        steps = [{"stream": row["id"], "new_seq": row["seq"]} for row in moved]
+        tx.execute_rows(_ADVANCE_SQLITE, steps)
     else:
         # The rows are locked by us and exist: this is one UPDATE of many rows.
-        tx.execute(_ADVANCE_MYSQL, moved)
+        tx.execute_rows(_ADVANCE_MYSQL, moved)
 
 
 def read_events(

@@ -22,6 +22,7 @@ from sql.batch import Batch, Job
 from sql.database import Database, Told, as_ours
 from sql.errors import CommitUnknown, DatabaseUnavailable
 from sql.failures import Broken, surely_not_committed
+from sql.patience import Patience
 from sql.revision import bring_to_head
 from sql.transaction import Memory, Tx
 from sql.types import Millis
@@ -143,7 +144,7 @@ class MySQL(Database):
     async def _in_time(self, jobs: list[Job], *, one_by_one: bool) -> Batch:
         self._committing = False
         try:
-            async with asyncio.timeout(self.timeout_s):
+            with Patience(self.timeout_s):
                 return await self._attempt(jobs, one_by_one=one_by_one)
         except TimeoutError as error:
             if self._committing:
@@ -189,7 +190,7 @@ class MySQL(Database):
 
     async def _read(self, run: Callable[[Tx], T]) -> T:
         try:
-            async with asyncio.timeout(self.timeout_s):
+            with Patience(self.timeout_s):
                 try:
                     return await self._read_once(run)
                 except Broken as broken:
@@ -218,7 +219,8 @@ class MySQL(Database):
         engine = create_engine(
             self.url.set(drivername="mysql+pymysql"),
             poolclass=NullPool,
-            connect_args={"charset": "utf8mb4", "connect_timeout": 5},
+            # Changing a large table takes its time.
+            connect_args={"charset": "utf8mb4", "connect_timeout": 5, "read_timeout": 900},
         )
         # Two processes may start at once: the second waits, then finds all done.
         name = f"callme-migrate:{self.url.database}"[:64]

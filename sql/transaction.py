@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    CursorResult,
+    Executable,
+    Float,
+    Insert,
+    Integer,
+    String,
+    Table,
+    Text,
+    Update,
+    engine,
+)
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import NullType
 
 from sql.failures import Broken, broken_by
 from sql.types import Millis
@@ -82,16 +100,32 @@ class Tx:
 
     def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Run a statement. Its own errors (a key that is taken) may be caught."""
+        return self._guarded(self._connection.execute, statement, parameters)
+
+    def _guarded(
+        self, run: Callable[..., CursorResult[Any]], statement: Any, parameters: Any
+    ) -> CursorResult[Any]:
         if self.broken is not None:
             # SQLite would run it outside any transaction, and keep it.
             raise self.broken
         try:
-            return self._connection.execute(statement, parameters)
+            return run(statement, parameters)
         except DBAPIError as error:
             self.broken = broken_by(error)
             if self.broken is not None:
                 raise self.broken from error
             raise
+
+    def execute_rows(
+        self, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]
+    ) -> CursorResult[Any]:
+        """Run a statement once for each row; all rows have the keys of the first.
+
+        statement: a constant of its module, for it is compiled once and kept. Of the time that
+        `execute` takes for 256 rows this needs two thirds.
+        """
+        text, values_of = _compiled(statement, self._connection.dialect, tuple(rows[0]))
+        return self._guarded(self._connection.exec_driver_sql, text, [values_of(r) for r in rows])
 
     def publish(self, event: Event) -> None:
         """Tell an event to those who listen, after the commit."""
@@ -116,6 +150,24 @@ class Tx:
     def undo_memory(self) -> None:
         """Forget all this function has seen or changed in memory; it was rolled back."""
         self._memory.forget(self.touched)
+
+
+@lru_cache(maxsize=256)
+def _compiled(
+    statement: Insert | Update, dialect: engine.Dialect, keys: tuple[str, ...]
+) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    """A statement's text, and what makes a row into its parameters, in their order."""
+    compiled = statement.compile(dialect=dialect, column_keys=list(keys))
+    assert isinstance(compiled, SQLCompiler)
+    names = compiled.positiontup or []
+    # Other types would need SQLAlchemy's help on their way into the driver.
+    assert {type(compiled.binds[name].type) for name in names} <= _PLAIN
+    pick: Callable[[Mapping[str, Any]], Any] = itemgetter(*names)
+    # An itemgetter of one name gives no tuple.
+    return str(compiled), pick if len(names) > 1 else lambda row: (pick(row),)
+
+
+_PLAIN = {BigInteger, Boolean, Float, Integer, NullType, String, Text}
 
 
 def insert_missing(tx: Tx, table: Table, rows: list[dict[str, Any]]) -> None:
