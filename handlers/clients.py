@@ -22,6 +22,9 @@ class Client(Protocol):
 
     def close(self, code: int, reason: str) -> None: ...
 
+    def retire(self, code: int, reason: str) -> None:
+        """Close behind the answer to the command in hand; begin no other."""
+
 
 class Clients:
     """Tuples, not lists or sets: nearly all have one entry, ten thousand times."""
@@ -67,7 +70,7 @@ class Clients:
 
     def close_all(self) -> None:
         for client in self:
-            client.close(RESTARTING, "restarting, come back with your seq")
+            client.retire(RESTARTING, "restarting, come back with your seq")
 
     def work(self, task: "asyncio.Task[None]") -> None:
         self._working.add(task)

@@ -116,6 +116,7 @@ class Connection:
         "_desk",
         "_drained",
         "_is_board",
+        "_retired",
         "_strikes",
         "_struck_at",
         "_subscriptions",
@@ -133,6 +134,8 @@ class Connection:
         self._address = address
         self._token = token
         self._is_board = False
+        # The goodbye that follows the answer to the command in hand.
+        self._retired: tuple[int, str] | None = None
         # Frames not carried out yet; None when nothing is being carried out.
         self._waiting: list[bytes] | None = None
         self._subscriptions: list[Subscription] = []
@@ -146,9 +149,19 @@ class Connection:
     def close(self, code: int, reason: str) -> None:
         self.transport.close(code, reason)
 
+    def retire(self, code: int, reason: str) -> None:
+        """Close behind the answer to the command in hand; begin no other."""
+        if self._waiting is None:
+            self.close(code, reason)
+        else:
+            self._waiting.clear()
+            self._retired = (code, reason)
+
     # ------------------------------------------------------------ what the transport calls
 
     def on_text(self, text: bytes) -> None:
+        if self._retired is not None:
+            return
         if self._waiting is None:
             self._waiting = [text]
             self._desk.hub.clients.work(asyncio.create_task(self._work(self._waiting)))
@@ -187,6 +200,8 @@ class Connection:
             if len(waiting) < WAITING_MAX:
                 self.transport.resume_reading()
         self._waiting = None
+        if self._retired is not None:
+            self.close(*self._retired)
 
     async def _until_read(self) -> None:
         """A client that asks and does not read is not asked for more than its bound."""

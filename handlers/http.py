@@ -73,6 +73,9 @@ class Front(HTTPServerConnectionDelegate):
         self.new_request_id = request_ids()
         self.is_watched = edge.access_log or edge.observe is not None
         self._tasks: set[asyncio.Task[None]] = set()
+        # From then on each answer is its connection's last; and then nothing is begun any more.
+        self.is_stopping = False
+        self.is_stopped = False
 
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
@@ -91,6 +94,18 @@ class Front(HTTPServerConnectionDelegate):
             return 0
         _, unfinished = await asyncio.wait(self._tasks, timeout=timeout_s)
         return len(unfinished)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Answer what is in hand and what connections had sent already; then begin nothing.
+
+        What is not answered any more must not be done either.
+        """
+        self.is_stopping = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while self._tasks and loop.time() < deadline:
+            await self.drain(deadline - loop.time())
+        self.is_stopped = True
 
 
 class Exchange(HTTPMessageDelegate):
@@ -152,7 +167,9 @@ class Exchange(HTTPMessageDelegate):
             self._delegate.finish()
             return
         self._stop_timer()
-        if self._wait_s:
+        if self._front.is_stopped:
+            self._conn.close()
+        elif self._wait_s:
             self._refuse(TooManyRequests(self._wait_s))
         elif self._size > self._body_max:
             self._refuse(self._too_large())
@@ -280,11 +297,14 @@ class Exchange(HTTPMessageDelegate):
     def _send(self, answer: Answer, headers: HTTPHeaders) -> None:
         headers["X-Request-Id"] = self._request.id
         headers["Date"] = http_date(self._front.edge.now() // 1000)
-        if self._is_last:
+        is_stopping = self._front.is_stopping
+        if self._is_last or is_stopping:
             headers["Connection"] = "close"
         body = None if self._request.method == "HEAD" else answer.body
         sent = self._conn.write_headers(start_line(answer.status), headers, body)
         self._conn.finish()
+        if is_stopping:
+            sent.add_done_callback(lambda _: self._conn.close())
         if not sent.done():
             # The client's window is full. One that never reads must not hold its answer for ever.
             timer = asyncio.get_running_loop().call_later(SEND_TIMEOUT_S, self._conn.close)

@@ -68,8 +68,8 @@ class OldConnection:
     """
 
     __slots__ = (
-        "_address", "_desk", "_dialect", "_has_been_in", "_heard_at", "_is_encoded", "_waiting",
-        "session", "transport",
+        "_address", "_desk", "_dialect", "_has_been_in", "_heard_at", "_is_encoded", "_retired",
+        "_waiting", "session", "transport",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, dialect: Dialect, transport: Transport, *, address: str) -> None:
@@ -83,6 +83,7 @@ class OldConnection:
         # Whether the last frame was URL-encoded.
         self._is_encoded = True
         self._waiting: list[bytes] | None = None
+        self._retired: tuple[int, str] | None = None
         desk.hub.clients.add(self)
         desk.pulse.after(LOOK_EVERY_S, self._look)
 
@@ -92,10 +93,20 @@ class OldConnection:
         else:
             self.transport.close(code, reason)
 
+    def retire(self, code: int, reason: str) -> None:
+        """Close behind the answer to the query in hand; begin no other."""
+        if self._waiting is None:
+            self.close(code, reason)
+        else:
+            self._waiting.clear()
+            self._retired = (code, reason)
+
     # ------------------------------------------------------------ what the transport calls
 
     def on_text(self, text: bytes) -> None:
         self._heard_at = self._desk.now()
+        if self._retired is not None:
+            return
         if self._waiting is None:
             self._waiting = [text]
             self._desk.hub.clients.work(asyncio.create_task(self._work(self._waiting)))
@@ -130,6 +141,8 @@ class OldConnection:
             if len(waiting) < WAITING_MAX:
                 self.transport.resume_reading()
         self._waiting = None
+        if self._retired is not None:
+            self.close(*self._retired)
 
     def _send(self, answer: Answer) -> None:
         text = encode(answer)

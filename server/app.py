@@ -274,12 +274,13 @@ class App:
     async def start(self, *, migrate: bool = True) -> None:
         """Listen. Raises DatabaseError, OSError (the port is taken)."""
         await self._build(migrate=migrate)
+        server = self.config.server
         try:
-            server = self.config.server
             sockets = bind_sockets(server.port, server.host, backlog=BACKLOG)
-        except OSError:
+        except OSError as error:
             await self.db.close()
-            raise
+            where = f"{server.host}:{server.port}"
+            raise OSError(f"cannot listen on {where}: {error.strerror}") from error
         self.port = sockets[0].getsockname()[1]
         self.pulse.start()
         for runner in self.runners:
@@ -298,9 +299,12 @@ class App:
             return
         self._stopped = True
         self.http.stop()
+        self.front.is_stopping = True
         self.hub.close()
         await self.hub.clients.finish_work(STOP_WAIT_S)
-        await self.front.drain(STOP_WAIT_S)
+        await self.front.stop(STOP_WAIT_S)
+        # Who was still knocking when the door was closed.
+        self.hub.close()
         for runner in self.runners:
             await runner.stop(STOP_WAIT_S)
         if self.doorbell is not None:

@@ -44,8 +44,8 @@ class Load:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._sellers: list[tuple[int, Person]] = []
-        self._sockets: list[Socket] = []
+        self.sellers: list[tuple[int, Person]] = []
+        self.sockets: list[Socket] = []
         self._held: set[tuple[int, int]] = set()
         self.wishes: list[Wish] = []
         self.twice_live: list[tuple[int, int]] = []
@@ -53,12 +53,12 @@ class Load:
 
     async def open(self, node: Node, *, stalls: int = 4) -> None:
         for _ in range(stalls):
-            self._sellers.append(await open_stall(self._cluster, node, double_tap_s=0))
+            self.sellers.append(await open_stall(self._cluster, node, double_tap_s=0))
 
     async def connect(self, node: Node, *, each: int = 4) -> None:
         """With the sessions they have had all along."""
-        self._sockets = await all_of(
-            person.socket(node) for _, person in self._sellers for _ in range(each)
+        self.sockets = await all_of(
+            person.socket(node) for _, person in self.sellers for _ in range(each)
         )
 
     def start(self) -> "asyncio.Task[list[None]]":
@@ -67,7 +67,7 @@ class Load:
         return asyncio.create_task(
             all_of(
                 self._serve(socket, stall_id)
-                for socket, stall_id in zip(self._sockets, places, strict=True)
+                for socket, stall_id in zip(self.sockets, places, strict=True)
             )
         )
 
@@ -106,7 +106,7 @@ class Load:
 
     async def resend(self) -> None:
         """Ask again, with the same keys, for what nobody knows the outcome of."""
-        of_stall = dict(zip(self._stall_ids(), self._sockets[:: self._each()], strict=True))
+        of_stall = dict(zip(self._stall_ids(), self.sockets[:: self._each()], strict=True))
         for wish in self.unknown:
             stall_id = wish.fields.get("stall_id") or wish.fields["ticket_id"] >> 32
             await wish.send(of_stall[stall_id])
@@ -114,10 +114,10 @@ class Load:
         self._held.clear()
 
     def _each(self) -> int:
-        return len(self._sockets) // len(self._sellers)
+        return len(self.sockets) // len(self.sellers)
 
     def _stall_ids(self) -> list[int]:
-        return [stall_id for stall_id, _ in self._sellers]
+        return [stall_id for stall_id, _ in self.sellers]
 
     # ------------------------------------------------------------ what must be in the database
 
