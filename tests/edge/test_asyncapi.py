@@ -25,6 +25,12 @@ LIVE = DOCUMENT["channels"]["live"]
 MESSAGES = DOCUMENT["components"]["messages"]
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """What is described is the same on each database."""
+    return sqlite_url
+
+
 def messages_of(operation: str) -> list[str]:
     """The names of an operation's messages, in components."""
     references = [each["$ref"] for each in DOCUMENT["operations"][operation]["messages"]]

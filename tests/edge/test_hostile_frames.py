@@ -15,7 +15,7 @@ from tests.edge.world import World
 from tests.handlers.live import Client, Closed, masked
 
 FAST = 600
-ROUND = 3_000
+ROUND = 200
 
 # What a connection may be closed with by a frame of its client.
 # 1006: reset, where more was on its way when we had closed; 0: a close frame without a code.

@@ -31,6 +31,12 @@ EXAMPLES = 6
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """What is described is the same on each database."""
+    return sqlite_url
+
+
+@pytest.fixture
 def document() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(KEPT.read_text("utf-8"))
     return found
