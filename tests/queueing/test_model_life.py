@@ -543,5 +543,5 @@ def test_returned_ticket_is_not_touched_by_later_acts() -> None:
 def test_every_refusal_has_a_code_and_a_title_of_its_own() -> None:
     refusals = QueueError.__subclasses__()
 
-    assert len({refusal.code for refusal in refusals}) == len(refusals) == 13
-    assert len({refusal.title for refusal in refusals}) == 13
+    assert len({refusal.code for refusal in refusals}) == len(refusals)
+    assert len({refusal.title for refusal in refusals}) == len(refusals)

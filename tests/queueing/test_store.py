@@ -32,6 +32,7 @@ from tests.queueing.canteen import (
     SYSTEM,
     Canteen,
     data,
+    execute,
     private,
     seller_of,
 )
@@ -152,6 +153,16 @@ async def refusals(canteen: Canteen) -> list[tuple[type[QueueError], dict[str, A
         (TicketNotFound, {"verb": "mark_unreached", "by": SYSTEM, "ticket_id": 77 << 32 | 5}),
         (NotYourStall, {"verb": "clear", "by": DINER, "stall_id": stall.id}),
     ]  # fmt: skip
+
+
+async def test_a_stream_without_its_stall_is_no_stall(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+    await canteen.db.write(execute, f"DELETE FROM stalls WHERE id = {stall.id}")
+
+    with pytest.raises(StallNotFound):
+        await canteen.issue(stall.id)
+    with pytest.raises(StallNotFound):
+        await canteen.queues.snapshot(stall.id, staff=False)
 
 
 async def test_a_refused_act_changes_nothing_at_all(canteen: Canteen) -> None:
