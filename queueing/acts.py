@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 
 import msgspec
 
 from queueing.model import Actor, InvalidNumber, Ticket, stall_of
 from queueing.pool import Pool
-from sql.idempotency import fingerprint, key_id
 
 Outcome = Ticket | list[Ticket]
+
+KEY_LENGTH = 22
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,18 +39,22 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
         return self.stall_id or stall_of(self.ticket_id)
 
     @property
-    def key_id(self) -> str:
-        return key_id(f"queue:{self.by.account_id}", self.key)
+    def act_key(self) -> tuple[str, str]:
+        """What the client's key is known by at this stall, and what was asked with it.
 
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(
-            self.verb, self.stall_id, self.ticket_id, self.number, self.note, self.grant
-        )
+        22 and 10 characters, kept with the event the act caused.
+        """
+        key = f"{self.by.account_id}\n{self.key}".encode("utf-8", "surrogatepass")
+        asked = (self.verb, self.ticket_id, self.number, self.note, self.grant, self.called_at)
+        return _digest(key)[:KEY_LENGTH], _digest(repr(asked).encode("utf-8", "surrogatepass"))[:10]
 
     def on(self, pool: Pool, now: int) -> Outcome:
         """Do it. Raises a QueueError and has then changed nothing."""
         return VERBS[self.verb](pool, self, now)
+
+
+def _digest(text: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text).digest()[:18]).decode()
 
 
 def _live_id(pool: Pool, number: int) -> int:

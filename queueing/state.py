@@ -88,6 +88,10 @@ class PoolState:
     def ticket(self, ticket_id: int) -> Ticket:
         return copy(self._find(ticket_id))
 
+    def knows(self, ticket_id: int) -> bool:
+        """Whether the ticket is live here, or was adopted."""
+        return ticket_id in self._by_id or ticket_id in self._past
+
     def tickets(self) -> list[Ticket]:
         """All live tickets, by their place in the queue."""
         return [copy(ticket) for ticket in sorted(self._live.values(), key=place)]

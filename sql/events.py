@@ -7,14 +7,13 @@ changes only when history was lost (a restore), so that a client never joins two
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects import mysql
 
 from sql.tables.core import events, streams
-from sql.transaction import Tx, insert_missing
+from sql.transaction import Bulk, Dialect, Tx, insert_missing
 from sql.types import Millis
 
 
@@ -44,12 +43,24 @@ class Head(msgspec.Struct):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """An event that is to be appended; its seq is given by its place."""
+    """An event that is to be appended; its seq is given by its place.
+
+    data: a JSON object everyone may see, b"" for an event only staff may know of.
+    extra: a JSON object of what only they see besides, b"" for nothing.
+    """
 
     name: str
     subject: int
     data: bytes
-    private: bytes = b""
+    extra: bytes = b""
+    act_key: str = ""
+
+
+def merged(data: bytes, extra: bytes) -> bytes:
+    """What staff see: both objects as one, b"" where that is just data."""
+    if not data or not extra:
+        return extra
+    return b"%b,%b" % (data[:-1], extra[1:])
 
 
 # After a restore the seq goes on this far ahead: ticket ids are made from it, and none that a
@@ -96,12 +107,21 @@ def _make_streams(tx: Tx, names: Sequence[str]) -> None:
     insert_missing(tx, streams, rows)
 
 
-_INSERT_EVENTS = insert(events)
-_ADVANCE_SQLITE = (
-    update(streams).where(streams.c.id == bindparam("stream")).values(seq=bindparam("new_seq"))
+_INSERT = Bulk(
+    insert(events), ("stream_id", "seq", "name", "at", "subject", "data", "extra", "act_key")
 )
 _mysql_insert = mysql.insert(streams)
-_ADVANCE_MYSQL = _mysql_insert.on_duplicate_key_update(seq=_mysql_insert.inserted.seq)
+_ADVANCE: dict[Dialect, Bulk] = {
+    "sqlite": Bulk(
+        update(streams).where(streams.c.id == bindparam("id_")).values(seq=bindparam("seq_")),
+        ("id_", "seq_"),
+    ),
+    # The rows are locked by us and exist: this is one UPDATE of many rows.
+    "mysql": Bulk(
+        _mysql_insert.on_duplicate_key_update(seq=_mysql_insert.inserted.seq),
+        ("id", "name", "epoch", "seq"),
+    ),
+}
 
 
 def append(tx: Tx, additions: Mapping[str, tuple[Head, Sequence[Line]]]) -> None:
@@ -109,44 +129,31 @@ def append(tx: Tx, additions: Mapping[str, tuple[Head, Sequence[Line]]]) -> None
 
     Moves each head's seq on. Three statements whatever the number of streams and lines.
     """
-    rows: list[dict[str, Any]] = []
-    moved: list[dict[str, Any]] = []
+    now, rows, moved = tx.now, [], []
     for head, lines in additions.values():
+        if not lines:
+            continue
         for line in lines:
             head.seq += 1
+            name, subject, data, extra = line.name, line.subject, line.data, line.extra
             rows.append(
-                {
-                    "stream_id": head.id,
-                    "seq": head.seq,
-                    "name": line.name,
-                    "at": tx.now,
-                    "subject": line.subject,
-                    "data": line.data.decode(),
-                    "private": line.private.decode(),
-                }
+                (head.id, head.seq, name, now, subject, data.decode(), extra.decode(), line.act_key)
             )
             tx.publish(
                 Event(
-                    head.name,
-                    head.epoch,
-                    head.seq,
-                    line.name,
-                    tx.now,
-                    line.subject,
-                    line.data,
-                    line.private,
+                    head.name, head.epoch, head.seq, name, now, subject, data, merged(data, extra)
                 )
             )
-        moved.append({"id": head.id, "name": head.name, "epoch": head.epoch, "seq": head.seq})
+        moved.append(head)
     if not rows:
         return
-    tx.execute_rows(_INSERT_EVENTS, rows)
+    tx.execute_many(_INSERT, rows)
     if tx.dialect == "sqlite":
-        steps = [{"stream": row["id"], "new_seq": row["seq"]} for row in moved]
-        tx.execute_rows(_ADVANCE_SQLITE, steps)
+        tx.execute_many(_ADVANCE["sqlite"], [(head.id, head.seq) for head in moved])
     else:
-        # The rows are locked by us and exist: this is one UPDATE of many rows.
-        tx.execute_rows(_ADVANCE_MYSQL, moved)
+        tx.execute_many(
+            _ADVANCE["mysql"], [(head.id, head.name, head.epoch, head.seq) for head in moved]
+        )
 
 
 def read_events(
@@ -175,7 +182,7 @@ def read_events(
             row.at,
             row.subject,
             row.data.encode(),
-            row.private.encode(),
+            merged(row.data.encode(), row.extra.encode()),
         )
         for row in tx.execute(query)
     ]
@@ -190,3 +197,25 @@ def begin_new_history(tx: Tx) -> None:
             .where(streams.c.id == row.id)
             .values(epoch=secrets.token_hex(8), seq=streams.c.seq + RESTORE_LEAP)
         )
+
+
+def act_keys(tx: Tx, head: Head, *, most: int) -> dict[str, int]:
+    """Keys of the stream's last `most` events, each with the seq of its event."""
+    rows = tx.execute(
+        select(events.c.seq, events.c.act_key)
+        .where(
+            events.c.stream_id == head.id, events.c.seq > head.seq - most, events.c.act_key != ""
+        )
+        .order_by(events.c.seq)
+    )
+    return {row.act_key: row.seq for row in rows}
+
+
+def subjects(tx: Tx, head: Head, names: Sequence[str], *, most: int) -> set[int]:
+    """What the stream's last `most` events of these names were about."""
+    rows = tx.execute(
+        select(events.c.subject).where(
+            events.c.stream_id == head.id, events.c.seq > head.seq - most, events.c.name.in_(names)
+        )
+    )
+    return {row.subject for row in rows}

@@ -35,7 +35,6 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-_INSERT = insert(idempotency)
 _FIND = select(idempotency.c.id, idempotency.c.fingerprint, idempotency.c.answer).where(
     idempotency.c.id.in_(bindparam("ids", expanding=True))
 )
@@ -54,7 +53,7 @@ def keep_answers(tx: Tx, rows: Iterable[tuple[str, str, str]]) -> None:
         for id_, mark, answer in rows
     ]
     if values:
-        tx.execute_rows(_INSERT, values)
+        tx.execute(insert(idempotency), values)
 
 
 def once(

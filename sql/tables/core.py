@@ -17,7 +17,8 @@ streams = table(
 
 # subject: what the event is about inside its stream (a ticket's id), 0 for the stream itself.
 # data: JSON that everyone may see, "" for an event only staff may know of.
-# private: JSON for staff and the subject's own diner, "" where it equals data.
+# extra: the members of the JSON that only staff and the subject's own diner see besides.
+# act_key: of the act that caused it, made from the client's key; "" without one.
 events = table(
     "events",
     Column("stream_id", BigInteger, primary_key=True, autoincrement=False),
@@ -26,7 +27,8 @@ events = table(
     Column("at", BigInteger, nullable=False),
     Column("subject", BigInteger, nullable=False),
     Column("data", Text, nullable=False),
-    Column("private", Text, nullable=False),
+    Column("extra", Text, nullable=False),
+    Column("act_key", String(32), nullable=False),
     clustered=True,
 )
 

@@ -10,6 +10,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from sql.tables.base import table
@@ -75,10 +76,27 @@ tickets = table(
     Column("business_date", Integer, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     Column("undo_memory", Text, nullable=False),
-    UniqueConstraint("stall_id", "live_number"),
-    Index("ix_tickets_stall_id_number_id", "stall_id", "number", "id"),
-    Index("ix_tickets_diner_id_id", "diner_id", "id"),
-    Index("ix_tickets_business_date_stall_id", "business_date", "stall_id"),
+    Index(
+        "uq_tickets_stall_id_live_number",
+        "stall_id",
+        "live_number",
+        unique=True,
+        # The ended ones need no entry. MySQL has no such index, and gives NULLs one each.
+        sqlite_where=text("live_number IS NOT NULL"),
+    ),
+    # Where the finished ones are many and the live ones few, this is the order to read them in.
+    clustered=True,
+)
+
+# Which tickets a diner has bound, for who comes back with nothing but the account. Apart from
+# the tickets, so that issuing and finishing a number does not touch it.
+diner_tickets = table(
+    "diner_tickets",
+    Column("diner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("bound_at", BigInteger, primary_key=True, autoincrement=False),
+    Column("ticket_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, nullable=False),
+    clustered=True,
 )
 
 # Months bought (positive) and months charged (-1, or 0 when there was nothing to charge).

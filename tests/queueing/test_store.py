@@ -437,5 +437,5 @@ async def test_a_late_act_on_an_old_ticket_never_touches_the_numbers_new_holder(
 async def test_each_verb_can_be_asked_for_by_name() -> None:
     acts = [Act(verb=verb, by=ADMIN, stall_id=1) for verb in VERBS]
 
-    assert len({act.fingerprint for act in acts}) == len(VERBS)
+    assert len({act.act_key for act in acts}) == len(VERBS)
     assert perform.name == "perform"

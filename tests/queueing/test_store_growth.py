@@ -14,7 +14,7 @@ from queueing import store
 from queueing.acts import Act
 from queueing.stalls import store as stalls_store
 from sql.database import Tx
-from sql.tables.queueing import stall_months, tickets
+from sql.tables.queueing import diner_tickets, stall_months, tickets
 from tests.queueing.canteen import ADMIN, DINER, SYSTEM, Canteen
 
 HISTORY = 6_000  # Tickets that have ended, at the one stall.
@@ -108,7 +108,7 @@ async def old(canteen: Canteen) -> Canteen:
         await canteen.act("call_next", stall_id=stall.id)
     await canteen.act("follow", DINER, stall_id=made[0].id, number=65, note="面")
     if canteen.db.dialect == "mysql":
-        for table in ("tickets", "stalls", "stall_sellers", "stall_months"):
+        for table in ("tickets", "diner_tickets", "stalls", "stall_sellers", "stall_months"):
             await canteen.db.write(_analyze, table)
     return canteen
 
@@ -150,6 +150,17 @@ def _fill(tx: Tx, stall_id: int, now: int) -> None:
         for n in range(HISTORY)
     ]
     tx.execute(insert(tickets), rows)
+    bound = [
+        {
+            "diner_id": row["diner_id"],
+            "bound_at": row["issued_at"],
+            "ticket_id": row["id"],
+            "number": row["number"],
+        }
+        for row in rows
+        if row["diner_id"]
+    ]
+    tx.execute(insert(diner_tickets), bound)
     tx.execute(
         text("UPDATE streams SET seq = seq + :by WHERE name = :name"),
         {"by": 1000 + HISTORY, "name": store.stream_of(stall_id)},
@@ -171,13 +182,13 @@ READS: list[tuple[str, Callable[[Any], Any], int]] = [
     ("a stall", lambda tx: store.load_stalls(tx, [1]), 20),
     ("all stalls", store.load_stalls, 80),
     ("a ticket", lambda tx: store.ticket_with_stall(tx, 1 << 32 | 1005), 20),
-    ("a place", lambda tx: store.ticket_in_queue(tx, 1 << 32 | 7010), 400),
-    ("an open ticket", lambda tx: store.open_ticket_of(tx, DINER.account_id), 30),
+    ("a place", lambda tx: store.ticket_in_queue(tx, 1 << 32 | 7010), 600),
+    ("an open ticket", lambda tx: store.open_ticket_of(tx, DINER.account_id), 60),
     ("no open ticket", lambda tx: store.open_ticket_of(tx, 4711), 5),
     (
         "the diner's last ticket of a number",
         lambda tx: store.last_ticket_of(tx, stall_id=1, number=7, diner_id=DINER.account_id),
-        30,
+        150,
     ),
     (
         "a stranger's last ticket of a number",
@@ -232,7 +243,7 @@ async def test_a_diner_who_asks_costs_his_own_history_not_the_stalls(old: Cantee
         used: list[str] = watched.used
         return used
 
-    assert await old.db.read(indexes_used) == ["ix_tickets_diner_id_id"]
+    assert await old.db.read(indexes_used) in (["PRIMARY", "PRIMARY"], [])
 
 
 async def test_an_act_does_not_read_through_history(old: Canteen) -> None:

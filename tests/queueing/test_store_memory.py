@@ -19,7 +19,8 @@ from tests.queueing.world import state
 
 
 def remembered(canteen: Canteen, stall_id: int) -> Pool | None:
-    pool: Pool | None = canteen.db.memory.get(("pool", stall_id))
+    held = canteen.db.memory.get(("stall", stall_id))
+    pool: Pool | None = held.pool if held else None
     return pool
 
 

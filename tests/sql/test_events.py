@@ -26,6 +26,9 @@ def all_events(tx: Tx, stream: str, after: int = 0) -> list[events.Event]:
     return read_events(tx, stream, after=after)[1]
 
 
+PRIVATE = '{"note":"空🍜","by":"seller"}'.encode()
+
+
 async def test_what_is_told_is_what_is_recorded(db: Database, told: Told, clock: Clock) -> None:
     line = Line("ticket.called", 7, '{"note":"空🍜"}'.encode(), b'{"by":"seller"}')
 
@@ -36,7 +39,7 @@ async def test_what_is_told_is_what_is_recorded(db: Database, told: Told, clock:
     assert head is not None
     first, second = recorded
     assert first == events.Event(
-        "stall:1", head.epoch, 1, "ticket.called", clock.now(), 7, line.data, line.private
+        "stall:1", head.epoch, 1, "ticket.called", clock.now(), 7, line.data, PRIVATE
     )
     assert (second.seq, second.name, second.data, second.private) == (2, "quiet", b"", b"")
     assert head.seq == 2

@@ -155,8 +155,8 @@ async def test_rows_survive_every_upgrade_on_the_way_to_the_head(
     upgrade.to(first)
     upgrade.run(
         "INSERT INTO streams (name, epoch, seq) VALUES ('stall:1', 'e', 2)",
-        "INSERT INTO events VALUES (1, 1, 'stall.changed', 5, 0, '{}', '')",
-        "INSERT INTO events VALUES (1, 2, 'stall.changed', 6, 0, '{}', '')",
+        "INSERT INTO events VALUES (1, 1, 'stall.changed', 5, 0, '{}', '', '')",
+        "INSERT INTO events VALUES (1, 2, 'stall.changed', 6, 0, '{}', '', '')",
         "INSERT INTO jobs VALUES ('sweep', 7, '', 0)",
     )
 

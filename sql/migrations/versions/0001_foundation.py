@@ -10,7 +10,16 @@ depends_on = None
 
 
 TABLES = (
-    *("account_roles", "accounts", "events", "idempotency", "job_runs", "jobs", "message_grants"),
+    *(
+        "account_roles",
+        "accounts",
+        "diner_tickets",
+        "events",
+        "idempotency",
+        "job_runs",
+        "jobs",
+        "message_grants",
+    ),
     *("outbox", "sessions", "stall_months", "stall_sellers", "stalls", "streams", "tickets"),
     "wechat_tokens",
 )
@@ -60,6 +69,18 @@ def upgrade() -> None:
         sqlite_with_rowid=True,
     )
     op.create_table(
+        "diner_tickets",
+        sa.Column("diner_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("bound_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("ticket_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("diner_id", "bound_at", "ticket_id", name=op.f("pk_diner_tickets")),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "events",
         sa.Column("stream_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -67,7 +88,8 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("subject", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
-        sa.Column("private", sa.Text(), nullable=False),
+        sa.Column("extra", sa.Text(), nullable=False),
+        sa.Column("act_key", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("stream_id", "seq", name=op.f("pk_events")),
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
@@ -279,21 +301,17 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
         sa.Column("undo_memory", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tickets")),
-        sa.UniqueConstraint(
-            "stall_id", "live_number", name=op.f("uq_tickets_stall_id_live_number")
-        ),
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
-        sqlite_with_rowid=True,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("tickets", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_tickets_business_date_stall_id", ["business_date", "stall_id"], unique=False
-        )
-        batch_op.create_index("ix_tickets_diner_id_id", ["diner_id", "id"], unique=False)
-        batch_op.create_index(
-            "ix_tickets_stall_id_number_id", ["stall_id", "number", "id"], unique=False
+            "uq_tickets_stall_id_live_number",
+            ["stall_id", "live_number"],
+            unique=True,
+            sqlite_where=sa.text("live_number IS NOT NULL"),
         )
 
     op.create_table(
