@@ -5,6 +5,7 @@ where the photograph was taken).
 """
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import os
@@ -25,6 +26,8 @@ START_OF_SCAN = b"\xff\xda"
 SIDE_MAX = 1200
 # Of a photograph: no difference to the eye, a tenth of a PNG's size.
 QUALITY = 85
+# A file is written in a moment; the folder may be shared with other processes.
+PART_AGE_S = 3600
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 # Every pixel count is ours to judge; Pillow would warn besides.
@@ -38,9 +41,6 @@ class Pictures:
         self.folder = folder
         # One at a time: unpacking takes memory.
         self._drawing = asyncio.Lock()
-        for part in folder.glob(".*.part"):
-            # Left by a process that was killed while writing.
-            part.unlink(missing_ok=True)
 
     async def keep(self, data: bytes, *, name: str) -> str:
         """Check, draw anew and store a picture; the name of its file.
@@ -83,8 +83,16 @@ class Pictures:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        self._tidy(before=part.stat().st_mtime - PART_AGE_S)
         part.replace(self.folder / file_name)
         return file_name
+
+    def _tidy(self, *, before: float) -> None:
+        """Remove what processes left that were killed while writing."""
+        for part in self.folder.glob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):  # Another process has just done it.
+                if part.stat().st_mtime < before:
+                    part.unlink()
 
 
 def opened(data: bytes) -> Image.Image:

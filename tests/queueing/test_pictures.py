@@ -1,6 +1,7 @@
 """Pictures are judged by what they are, drawn anew, and kept under names of ours."""
 
 import io
+import os
 import random
 import struct
 import zlib
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from queueing.stalls.model import BadPicture, PictureTooLarge
-from queueing.stalls.pictures import PIXELS_MAX, SIDE_MAX, SIZE_MAX, Pictures
+from queueing.stalls.pictures import PART_AGE_S, PIXELS_MAX, SIDE_MAX, SIZE_MAX, Pictures
 
 
 @pytest.fixture
@@ -299,8 +300,15 @@ async def test_a_dropped_picture_is_gone_and_may_be_dropped_again(pictures: Pict
 
 async def test_what_a_killed_process_left_is_tidied_up(pictures: Pictures) -> None:
     name = await pictures.keep(saved(drawing(), "PNG"), name="stall-7")
-    (pictures.folder / f".{name}.4711.part").write_bytes(b"half")
+    left, being_written = (pictures.folder / f".{name}.{pid}.part" for pid in (4711, 4712))
+    for part in (left, being_written):
+        part.write_bytes(b"half")
+    hour_ago = being_written.stat().st_mtime - PART_AGE_S - 1
+    os.utime(left, (hour_ago, hour_ago))
+    gone = pictures.folder / ".gone.4713.part"
+    gone.symlink_to("nowhere")
 
-    Pictures(pictures.folder)
+    await pictures.keep(saved(drawing(), "PNG"), name="stall-7")
 
-    assert [path.name for path in pictures.folder.iterdir()] == [name]
+    gone.unlink()
+    assert sorted(pictures.folder.iterdir()) == sorted([being_written, pictures.folder / name])
