@@ -26,13 +26,13 @@ NOT_YET = ("xiaomai", "erp")
 
 @click.command()
 @click.option("--wechat-port", default=9101, show_default=True, help="0 takes a free port.")
-@click.option("--xiaomai-port", default=9102, show_default=True)
-@click.option("--erp-port", default=9103, show_default=True)
-def main(wechat_port: int, xiaomai_port: int, erp_port: int) -> None:
+@click.option("--xiaomai-port", type=int, help="Not part of this release.")
+@click.option("--erp-port", type=int, help="Not part of this release.")
+def main(wechat_port: int, xiaomai_port: int | None, erp_port: int | None) -> None:
     """Run the simulators; one JSON line on stdout for each that listens."""
-    del xiaomai_port, erp_port
-    for name in NOT_YET:
-        click.echo(f"simulators: {name} is not part of this release", err=True)
+    for name, port in zip(NOT_YET, (xiaomai_port, erp_port), strict=True):
+        if port is not None:
+            click.echo(f"simulators: {name} is not part of this release", err=True)
     try:
         asyncio.run(run(wechat_port))
     except OSError as error:

@@ -9,7 +9,7 @@ const TEXTS = {
     unreachable: "连不上服务器",
     open: "营业中",
     closed: "休息中",
-    none: "还没有档口。管理员可以在后台添加。",
+    none: "还没有档口。管理员可以添加。",
     failed: "档口列表暂时取不到，请稍后刷新。",
     unnamed: (id) => `${id} 号档口`,
   },
@@ -21,13 +21,10 @@ const TEXTS = {
         "the number, and when it is ready one call reaches the diner's phone, the seller's devices " +
         "and the wall board. A phone or board that lost its link goes on exactly where it stopped.",
       more:
-        "The same server looks after vending cabinets, a shop, auctions and their payments. Pages, " +
-        "the API and the earlier mini-program all connect here.",
+        "Boards, the API, WebSocket clients and the earlier mini-program all connect here.",
       boards: "Boards of the stalls",
       pages: "Pages",
       board: "Wall board",
-      h5: "Diners and sellers",
-      console: "Console",
       developers: "API and operations",
       docs: "API documents",
       metrics: "Metrics",
@@ -39,7 +36,7 @@ const TEXTS = {
     unreachable: "The server cannot be reached",
     open: "Open",
     closed: "Closed",
-    none: "There is no stall yet. An administrator can add one in the console.",
+    none: "There is no stall yet. An administrator can add one.",
     failed: "The list of stalls cannot be had right now; please reload later.",
     unnamed: (id) => `Stall ${id}`,
   },
