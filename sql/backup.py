@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sql import events
 from sql.database import open_database
-from sql.errors import DatabaseError
+from sql.errors import DatabaseError, DatabaseUnavailable
 from sql.sqlite import lock
 from sql.types import Millis
 
@@ -35,7 +35,8 @@ def path_of(url: str) -> Path:
 def backup(source: Path, target: Path) -> int:
     """Write a copy of a database that may be in use; its size in bytes.
 
-    Raises FileNotFoundError, FileExistsError, NotABackup (when the copy is not sound).
+    Raises FileNotFoundError, FileExistsError, NotABackup (when the copy is not sound),
+    DatabaseUnavailable (when there is no room for it).
     """
     if not source.is_file():
         raise FileNotFoundError(source)
@@ -59,6 +60,8 @@ def _copy(source: Path, target: Path) -> None:
         reading.backup(writing)
         # One file, whole in itself: without the WAL mode of its source.
         writing.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.OperationalError as error:
+        raise DatabaseUnavailable(f"{target}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise NotABackup(f"{source}: {error}") from error
     finally:

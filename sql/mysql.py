@@ -72,6 +72,8 @@ class MySQL(Database):
             # Our own time-out is the one that ends the waiting.
             pool_timeout=2 * self.timeout_s,
             pool_recycle=1800,
+            # Every transaction is ended here; the pool would spend a round trip on doing it again.
+            pool_reset_on_return=None,
             connect_args={
                 "charset": "utf8mb4",
                 "local_infile": False,
@@ -167,7 +169,7 @@ class MySQL(Database):
         try:
             await connection.run_sync(_run_batch, batch, jobs)
             if batch.failed:
-                await connection.rollback()
+                await _end(connection)
             else:
                 await self._send_commit(connection)
             done = True
@@ -205,6 +207,7 @@ class MySQL(Database):
         done = False
         try:
             value = await connection.run_sync(_run_read, self.now(), run)
+            await _end(connection)
             done = True
         finally:
             if not done:
@@ -251,6 +254,13 @@ class MySQL(Database):
 async def _connect(engine: AsyncEngine) -> AsyncConnection:
     try:
         return await engine.connect()
+    except DBAPIError as error:
+        raise Broken(error, again=True) from error
+
+
+async def _end(connection: AsyncConnection) -> None:
+    try:
+        await connection.rollback()
     except DBAPIError as error:
         raise Broken(error, again=True) from error
 

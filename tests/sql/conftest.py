@@ -1,6 +1,7 @@
 """Databases with a table of notes, on each kind, and two processes' worth on one server."""
 
-from collections.abc import AsyncIterator
+import resource
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -44,6 +45,14 @@ async def second_book(mysql_book: MySQL, mariadb_url: str, clock: Clock) -> Asyn
     database = await open_mysql(mariadb_url, clock)
     yield database
     await database.close()
+
+
+@pytest.fixture
+def small_files() -> Iterator[Callable[[int], None]]:
+    """`small_files(n)`: from now on no file of this process may become longer than n bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def open_mysql(url: str, clock: Clock, told: Told | None = None) -> MySQL:

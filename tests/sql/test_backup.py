@@ -1,15 +1,17 @@
 """A backup is taken while the server runs; a restore is complete or has not happened."""
 
 import asyncio
+import resource
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sql.backup import NotABackup, backup, check, path_of, restore
 from sql.database import open_database
-from sql.errors import DatabaseInUse, NotMigrated
+from sql.errors import DatabaseInUse, DatabaseUnavailable, NotMigrated
 from sql.events import RESTORE_LEAP, heads
 from sql.sqlite import SQLite
 from tests.clock import Clock
@@ -67,15 +69,31 @@ async def test_a_backup_needs_a_source_and_overwrites_nothing(copy: Path, tmp_pa
 
 async def test_a_backup_of_what_is_no_database_of_ours_is_not_kept(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("This is no database. " * 500)
+    (tmp_path / "broken.db").write_bytes(b"SQLite format 3\0" + b"\xee" * 8176)
     with sqlite3.connect(tmp_path / "other.db") as connection:
         connection.execute("CREATE TABLE other (id INTEGER)")
     connection.close()
 
-    for name in ("text", "other.db"):
+    for name in ("text", "broken.db", "other.db"):
         with pytest.raises(NotABackup):
             backup(tmp_path / name, tmp_path / "copy.db")
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.db", "text"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "broken.db", "other.db", "text"
+    ]  # fmt: skip
+
+
+async def test_a_backup_without_room_for_it_is_not_kept(
+    copy: Path, tmp_path: Path, small_files: Callable[[int], None]
+) -> None:
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    small_files(8192)
+    with pytest.raises(DatabaseUnavailable):
+        backup(copy, tmp_path / "another.db")
+    small_files(resource.RLIM_INFINITY)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 async def test_a_damaged_backup_is_refused(copy: Path, tmp_path: Path) -> None:
@@ -85,6 +103,9 @@ async def test_a_damaged_backup_is_refused(copy: Path, tmp_path: Path) -> None:
         damaged.write_bytes(whole[:start] + b"\xee" * 4096 + whole[start + 4096 :])
         with pytest.raises(NotABackup):
             check(damaged)
+    damaged.write_bytes(whole[:16] + b"\xee" * 8176)
+    with pytest.raises(NotABackup):
+        check(damaged)
     damaged.write_bytes(whole[:5000])
     with pytest.raises(NotABackup):
         check(damaged)

@@ -198,6 +198,37 @@ def test_on_sqlite_a_migration_that_fails_half_way_leaves_nothing(
     assert "half" not in Upgrade(sqlite_url).tables()
 
 
+@pytest.mark.mariadb
+async def test_what_a_killed_first_migration_left_on_a_server_is_cleared_away(
+    mariadb_url: str, clock: Clock
+) -> None:
+    upgrade = Upgrade(mariadb_url)
+    upgrade.run("CREATE TABLE streams (half INT)", "CREATE TABLE others (id INT)")
+    database = await open_database(mariadb_url, now=clock.now)
+
+    await database.migrate()
+
+    await database.close()
+    with connected(mariadb_url) as connection:
+        (difference,) = migrate.drift(connection)
+    assert "others" in repr(difference)
+
+
+@pytest.mark.mariadb
+async def test_a_table_of_that_name_with_rows_in_it_is_nobodys_remains(
+    mariadb_url: str, clock: Clock
+) -> None:
+    upgrade = Upgrade(mariadb_url)
+    upgrade.run("CREATE TABLE streams (half INT)", "INSERT INTO streams VALUES (1)")
+    database = await open_database(mariadb_url, now=clock.now)
+
+    with pytest.raises(DatabaseUnavailable, match="already exists"):
+        await database.migrate()
+
+    await database.close()
+    assert upgrade.rows("SELECT half FROM streams") == [(1,)]
+
+
 STARTING = """
 import asyncio, sys
 from sql.database import open_database

@@ -366,10 +366,24 @@ async def test_a_connection_cut_before_the_commit_is_no_error(
     assert told.names == ["one"]
 
 
-async def test_a_reader_whose_connection_is_cut_reads_again(far_book: MySQL, proxy: Proxy) -> None:
-    proxy.cut_at(b"FROM notes", passed_on=True)
+@pytest.mark.parametrize("word", [b"FROM notes", b"ROLLBACK"])
+async def test_a_reader_whose_connection_is_cut_reads_again(
+    far_book: MySQL, proxy: Proxy, word: bytes
+) -> None:
+    proxy.cut_at(word, passed_on=True)
 
     assert await far_book.read(notes.count) == 0
+
+
+async def test_a_refused_function_whose_rollback_is_cut_is_refused_all_the_same(
+    far_book: MySQL, proxy: Proxy
+) -> None:
+    proxy.cut_at(b"ROLLBACK", passed_on=False)
+
+    with pytest.raises(notes.Refused):
+        await far_book.write(notes.add_and_refuse, "word")
+
+    assert await far_book.read(notes.words) == []
 
 
 # A server that is away

@@ -226,20 +226,11 @@ async def test_a_list_verb_on_a_full_database_is_not_tried_again_for_each(
     assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
 
 
-@pytest.fixture
-def small_files(sqlite_book: SQLite) -> Iterator[Callable[[int], None]]:
-    """`small_files(n)`: no file of this process may be longer than n bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 async def test_a_commit_that_cannot_be_written_is_undone_and_told_to_nobody(
     sqlite_book: SQLite, told: Told, small_files: Callable[[int], None]
 ) -> None:
     await sqlite_book.write(remember, "before")
     log = Path(f"{sqlite_book.path}-wal")
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     small_files(log.stat().st_size)
     outcomes = await asyncio.gather(
@@ -247,7 +238,7 @@ async def test_a_commit_that_cannot_be_written_is_undone_and_told_to_nobody(
         sqlite_book.write(remember, "second"),
         return_exceptions=True,
     )
-    small_files(hard)
+    small_files(resource.RLIM_INFINITY)
 
     assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
     assert told.events == []
