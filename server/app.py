@@ -61,6 +61,7 @@ from sql import jobs as job_rows
 from sql.database import open_database
 from sql.errors import DatabaseError
 from sql.events import Event, Head, heads
+from sql.revision import require_head
 from sql.types import Millis
 
 log = logging.getLogger("callme.server")
@@ -92,8 +93,11 @@ class App:
     async def _build(self, *, migrate: bool) -> None:
         config = self.config
         self.db = await open_database(config.database.url, now=self.now, told=self._told)
-        if migrate:
-            await self.db.migrate()
+        try:
+            await (self.db.migrate() if migrate else self.db.read(require_head))
+        except BaseException:
+            await self.db.close()
+            raise
         self._build_accounts()
         self._build_queueing()
         self._build_live()
@@ -272,7 +276,9 @@ class App:
     # Life
 
     async def start(self, *, migrate: bool = True) -> None:
-        """Listen. Raises DatabaseError, OSError (the port is taken)."""
+        """Listen. Raises DatabaseError (also for tables of another version), OSError (the port
+        is taken).
+        """
         await self._build(migrate=migrate)
         server = self.config.server
         try:

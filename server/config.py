@@ -109,7 +109,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def base_url(self) -> str:
         """As clients reach us, without a slash at the end."""
-        given = self.server.base_url or f"http://{self.server.host}:{self.server.port}"
+        host = f"[{self.server.host}]" if ":" in self.server.host else self.server.host
+        given = self.server.base_url or f"http://{host}:{self.server.port}"
         return given.rstrip("/")
 
     @property

@@ -15,16 +15,19 @@ Finding = tuple[str, bool, str]
 
 async def examine(config: Config) -> list[Finding]:
     """Look at each part, one after another."""
-    findings: list[Finding] = []
     try:
         db = await open_database(config.database.url, now=now)
     except DatabaseInUse:
-        findings.append(("database", True, "a server has it open"))
-        return [*findings, *await _redis(config), ("wechat", True, "left to that server")]
+        in_use = ("database", True, "a server has it open")
+        return [in_use, *await _redis(config), ("wechat", True, "left to that server")]
     except (DatabaseError, ValueError) as error:
         return [("database", False, str(error)), *await _redis(config)]
     try:
-        return [await _database(db), *await _redis(config), *await _wechat(config, db)]
+        database = await _database(db)
+        findings = [database, *await _redis(config)]
+        if database[1]:
+            return [*findings, *await _wechat(config, db)]
+        return [*findings, ("wechat", False, "cannot be asked: its tokens are in the database")]
     finally:
         await db.close()
 

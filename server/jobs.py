@@ -74,6 +74,8 @@ class Runner:
         self._shared = shared
         self._due: dict[str, Millis] = {}
         self._looked: dict[str, Millis] = {}
+        # Jobs whose due time in the database was written by a clock that ran ahead.
+        self._postponed: set[str] = set()
         self._woken: set[str] = set()
         self._wake_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -128,10 +130,18 @@ class Runner:
                 ran.append(watch.name)
                 await self._guarded(watch.name, watch.run)
         for job in self._jobs.values():
-            is_due = job.name in woken or self._due.get(job.name, 0) <= self._now()
-            if is_due and await self._run_job(job, anyway=job.name in woken):
+            anyway = job.name in woken
+            if (anyway or self._is_due(job)) and await self._run_job(job, anyway=anyway):
                 ran.append(job.name)
         return ran
+
+    def _is_due(self, job: Job) -> bool:
+        """A due time later than a run now would leave behind is no reason to wait so long."""
+        latest = job.next_due(self._now())
+        if self._due.get(job.name, 0) > latest:
+            self._due[job.name] = latest
+            self._postponed.add(job.name)
+        return self._due.get(job.name, 0) <= self._now()
 
     def _is_time_to_look(self, watch: Watch) -> bool:
         looked = self._looked.get(watch.name)
@@ -145,6 +155,7 @@ class Runner:
         try:
             # Alone, a lease is one that a killed process left behind: nobody holds it.
             lease_s = job.lease_s if self._shared else 0
+            anyway = anyway or job.name in self._postponed
             run = await self._db.write(
                 rows.begin, job.name, self._name, lease_s=lease_s, record=True, anyway=anyway
             )
@@ -153,6 +164,7 @@ class Runner:
                 self._due[job.name] = self._now() + int(LOOK_EVERY_S * 1000)
                 await self._refresh(job.name)
                 return False
+            self._postponed.discard(job.name)
             result, error = await self._outcome(job)
             next_due = job.next_due(self._now())
             if error:

@@ -13,8 +13,10 @@ import structlog
 _SECRETS = re.compile(
     r"\b[0-9a-f]{40,64}\b"
     r"|\beyJ[\w-]+\.[\w-]+\.[\w-]+"
-    r"|\bo[A-Za-z0-9_-]{27}\b"
-    r"|(?<![\d.])1[3-9]\d{9}(?!\d)"
+    r"|(?<![\w-])o[A-Za-z0-9_-]{27}(?![\w-])"
+    r"|(?<![\d.])1[3-9]\d{9}(?!\d)",
+    # A Chinese character beside it is no part of the word.
+    re.ASCII,
 )
 
 
@@ -25,8 +27,8 @@ def mask(text: str) -> str:
 
 def _mask_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = mask(value)
+        if not isinstance(value, int | float | None):
+            event[key] = mask(value if isinstance(value, str) else str(value))
     return event
 
 

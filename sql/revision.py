@@ -6,8 +6,10 @@ Importing Alembic takes longer than the rest of a start, so only who migrates pa
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from sql.errors import NotMigrated
+from sql.transaction import Tx
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
@@ -33,6 +35,16 @@ def current(connection: Connection) -> str | None:
     if revision is not None and revision not in known_revisions():
         raise NotMigrated(f"the database is at {revision}, which this program does not know")
     return revision
+
+
+def require_head(tx: Tx) -> None:
+    """Raises NotMigrated unless the tables are as this program wants them."""
+    try:
+        found = tx.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except DBAPIError as error:
+        raise NotMigrated("the database has no tables yet: run.py migrate") from error
+    if found != head_revision():
+        raise NotMigrated(f"the database is at {found}, this program at {head_revision()}")
 
 
 def head_revision() -> str:

@@ -1,0 +1,260 @@
+"""`run.py`, as an operator types it."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from server.app import openapi_text
+from simulators.wechat import WeChat
+from sql.database import open_database
+from tests.chaos.cluster import run_py, settings
+from tests.clock import Clock
+from tests.servers import MariaDB, Redis
+
+
+class Done(msgspec.Struct, frozen=True):
+    code: int
+    output: str
+    errors: str
+
+
+class Operator:
+    """Somebody at a terminal in an empty folder."""
+
+    def __init__(self, folder: Path, given: dict[str, str]) -> None:
+        self.folder = folder
+        self.given = given
+
+    async def types(self, *arguments: str, **more: str) -> Done:
+        process = run_py(*arguments, environment={**self.given, **more}, folder=self.folder)
+        output, errors = await asyncio.to_thread(process.communicate, timeout=60)
+        return Done(process.returncode, output.decode(), errors.decode())
+
+
+@pytest.fixture
+async def wechat() -> AsyncIterator[WeChat]:
+    running = WeChat()
+    await running.start()
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+def operator(tmp_path: Path, wechat: WeChat) -> Operator:
+    return Operator(tmp_path, settings(wechat, f"sqlite:///{tmp_path}/callme.db", tmp_path))
+
+
+async def test_check_config_prints_what_holds_and_no_secret(operator: Operator) -> None:
+    (operator.folder / "config.toml").write_text("[queue]\nrest_s = 77\npick = 'lowest'\n")
+
+    done = await operator.types(
+        "check-config", CALLME_WECHAT__DINER_SECRET="hidden", CALLME_QUEUE__ADMIN_OPENIDS=""
+    )
+
+    assert (done.code, done.errors) == (0, "")
+    assert '[queue]\nadmin_openids = ""\npick = "lowest"\nrest_s = 0\n' in done.output
+    assert 'diner_secret = "****"' in done.output
+    assert "hidden" not in done.output
+    assert operator.given["CALLME_SERVER__SECRET"] not in done.output
+    assert "off: queue.admin_openids: nobody is an administrator\n" in done.output
+
+
+async def test_migrate_makes_the_tables_and_may_be_repeated(operator: Operator) -> None:
+    for _ in range(2):
+        done = await operator.types("migrate")
+        assert (done.code, done.output) == (0, "the database is up to date\n"), done.errors
+
+    tables = sqlite3.connect(operator.folder / "callme.db").execute(
+        "SELECT name FROM sqlite_master"
+    )
+    assert ("tickets",) in tables.fetchall()
+
+
+async def test_a_server_that_may_not_migrate_says_that_it_must(operator: Operator) -> None:
+    done = await operator.types("serve", "--no-migrate", "--port", "0")
+
+    assert done.code == 1
+    assert done.errors.count("\n") == 1
+    assert "migrate" in done.errors
+
+
+async def test_a_database_of_a_newer_program_is_left_alone(operator: Operator) -> None:
+    await operator.types("migrate")
+    connection = sqlite3.connect(operator.folder / "callme.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+
+    for command in (("migrate",), ("serve", "--port", "0")):
+        done = await operator.types(*command)
+        assert done.code == 1
+        assert "another version" in done.errors
+        assert done.errors.count("\n") == 1
+
+
+async def test_the_doctor_finds_everything_well(operator: Operator) -> None:
+    done = await operator.types("doctor")
+
+    assert done.code == 0, done.output + done.errors
+    assert [line.split("  ")[0] for line in done.output.splitlines()] == ["ok"] * 3
+    assert "gives us a token" in done.output
+
+
+async def test_the_doctor_says_what_is_ill(operator: Operator) -> None:
+    done = await operator.types("doctor", CALLME_WECHAT__SELLER_SECRET="wrong")
+
+    assert done.code == 1
+    assert "ok    wechat diner" in done.output
+    assert "FAIL  wechat seller: /cgi-bin/stable_token: errcode 40125" in done.output
+    assert "wrong" not in done.output
+
+
+async def test_the_doctor_says_what_is_not_set(operator: Operator) -> None:
+    done = await operator.types("doctor", CALLME_WECHAT__DINER_SECRET="")
+
+    assert done.code == 0
+    assert "wechat diner: off" in done.output
+
+
+async def test_the_doctor_leaves_a_running_server_s_file_alone(
+    operator: Operator, clock: Clock
+) -> None:
+    db = await open_database(operator.given["CALLME_DATABASE__URL"], now=clock.now)
+    try:
+        done = await operator.types("doctor")
+    finally:
+        await db.close()
+
+    assert done.code == 0
+    assert "a server has it open" in done.output
+
+
+@pytest.mark.mariadb
+async def test_the_doctor_looks_at_mariadb_and_redis(
+    operator: Operator, mariadb_url: str, own_redis: Redis
+) -> None:
+    shared = {"CALLME_DATABASE__URL": mariadb_url, "CALLME_REDIS__URL": own_redis.url}
+
+    well = await operator.types("doctor", **shared)
+    own_redis.kill()
+    without_redis = await operator.types("doctor", **shared)
+
+    assert well.code == 0, well.output
+    assert "ok    database: mysql" in well.output
+    assert "ok    redis: answers" in well.output
+    assert without_redis.code == 1
+    assert "FAIL  redis" in without_redis.output
+
+
+@pytest.mark.mariadb
+async def test_a_mariadb_that_is_down_is_named_without_its_password(
+    operator: Operator, mariadb: MariaDB
+) -> None:
+    url = "mysql://root:hidden@127.0.0.1:1/callme"
+
+    done = await operator.types("doctor", CALLME_DATABASE__URL=url)
+
+    assert done.code == 1
+    assert done.output.startswith("FAIL  database: ")
+    assert "hidden" not in done.output + done.errors
+    assert mariadb.is_running
+
+
+async def test_the_openapi_document_is_printed_or_written(operator: Operator) -> None:
+    printed = await operator.types("export-openapi")
+    written = await operator.types("export-openapi", "openapi.json")
+
+    assert (printed.code, written.code, written.output) == (0, 0, "")
+    assert printed.output == (operator.folder / "openapi.json").read_text("utf-8")
+    assert printed.output == openapi_text() + "\n"
+    assert json.loads(printed.output)["openapi"].startswith("3.1")
+
+
+async def test_a_backup_can_be_restored(operator: Operator) -> None:
+    await operator.types("migrate")
+
+    saved = await operator.types("backup", "saved.db")
+    again = await operator.types("backup", "saved.db")
+    restored = await operator.types("restore", "saved.db")
+
+    assert saved.code == 0
+    assert saved.output.startswith("saved.db: ")
+    assert "Pictures are in" in saved.output
+    assert again.code == 1
+    assert again.errors == "FileExistsError: saved.db\n"
+    assert restored.code == 0
+    assert "the former database is" in restored.output
+    former = operator.folder.glob("callme.db.before-restore-*")
+    assert len([file for file in former if file.suffix[-1].isdigit()]) == 1
+
+
+async def test_what_is_no_backup_is_not_restored(operator: Operator, clock: Clock) -> None:
+    await operator.types("migrate")
+    before = (operator.folder / "callme.db").read_bytes()
+    (operator.folder / "nonsense").write_text("no database")
+
+    for name in ("nonsense", "missing"):
+        done = await operator.types("restore", name)
+        assert done.code == 1
+        assert done.errors.count("\n") == 1
+        assert "no SQLite database" in done.errors
+
+    assert (operator.folder / "callme.db").read_bytes() == before
+
+
+async def test_a_database_in_use_is_not_restored(operator: Operator, clock: Clock) -> None:
+    await operator.types("migrate")
+    await operator.types("backup", "saved.db")
+    db = await open_database(operator.given["CALLME_DATABASE__URL"], now=clock.now)
+    try:
+        done = await operator.types("restore", "saved.db")
+    finally:
+        await db.close()
+
+    assert done.code == 1
+    assert "in use by another process" in done.errors
+
+
+@pytest.mark.parametrize("command", [("backup", "saved.db"), ("restore", "saved.db")])
+async def test_a_mariadb_is_not_backed_up_here(
+    operator: Operator, command: tuple[str, ...]
+) -> None:
+    (operator.folder / "saved.db").write_bytes(b"")
+
+    done = await operator.types(*command, CALLME_DATABASE__URL="mysql://db/callme")
+
+    assert done.code == 1
+    assert "mariadb-dump" in done.errors
+    assert done.errors.count("\n") == 1
+
+
+async def test_a_backup_of_nothing_is_an_error(operator: Operator) -> None:
+    done = await operator.types("backup", "saved.db")
+
+    assert done.code == 1
+    assert not (operator.folder / "saved.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (("serve", "--port", "eighty"), "--port"),
+        (("serve", "--port", "65536"), "--port"),
+        (("fly",), "fly"),
+        (("backup",), "TARGET"),
+        (("--config", "missing.toml", "check-config"), "missing.toml"),
+    ],
+)
+async def test_wrong_usage_is_exit_code_two(
+    operator: Operator, command: tuple[str, ...], word: str
+) -> None:
+    done = await operator.types(*command)
+
+    assert done.code == 2
+    assert word in done.errors
+    assert "Traceback" not in done.errors
