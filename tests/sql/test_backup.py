@@ -103,6 +103,10 @@ async def test_a_damaged_backup_is_refused(copy: Path, tmp_path: Path) -> None:
         damaged.write_bytes(whole[:start] + b"\xee" * 4096 + whole[start + 4096 :])
         with pytest.raises(NotABackup):
             check(damaged)
+    # Its header counts free pages that are not there.
+    damaged.write_bytes(whole[:36] + b"\0\0\0\x07" + whole[40:])
+    with pytest.raises(NotABackup, match="damaged"):
+        check(damaged)
     damaged.write_bytes(whole[:16] + b"\xee" * 8176)
     with pytest.raises(NotABackup):
         check(damaged)

@@ -197,6 +197,32 @@ async def test_a_stream_that_is_not_there_has_no_head_and_no_events(db: Database
     assert await db.read(lambda tx: read_events(tx, "stall:1", after=0)) == (None, [])
 
 
+async def test_the_keys_of_acts_and_the_subjects_of_events_are_found_in_a_streams_last_lines(
+    db: Database,
+) -> None:
+    await db.write(
+        write,
+        "stall:1",
+        Line("issued", 1, b"{}", act_key="too old"),
+        Line("issued", 2, b"{}", act_key="a"),
+        Line("called", 3, b"{}"),
+        Line("noted", 4, b"{}", act_key="b"),
+    )
+
+    def look(tx: Tx) -> tuple[dict[str, int], set[int]]:
+        head = heads(tx, ["stall:1"])["stall:1"]
+        keys = events.act_keys(tx, head, most=3)
+        return keys, events.subjects(tx, head, ["issued", "called"], most=3)
+
+    assert await db.read(look) == ({"a": 2, "b": 4}, {2, 3})
+
+
+def test_what_staff_see_is_what_everyone_sees_and_more() -> None:
+    assert events.merged(b'{"a":1}', b'{"b":2}') == b'{"a":1,"b":2}'
+    assert events.merged(b'{"a":1}', b"") == b""
+    assert events.merged(b"", b'{"b":2}') == b'{"b":2}'
+
+
 async def test_a_new_history_begins_a_leap_ahead_in_another_epoch(db: Database) -> None:
     await db.write(write, "a", Line("one", 0, b"{}"))
     await db.write(write, "b", Line("one", 0, b"{}"), Line("two", 0, b"{}"))

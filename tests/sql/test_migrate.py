@@ -135,6 +135,22 @@ async def test_a_database_newer_than_the_program_is_refused(
     assert upgrade.rows("SELECT version_num FROM alembic_version") == [("9999",)]
 
 
+async def test_who_does_not_migrate_may_ask_for_the_tables_of_this_version(
+    database_url: str, clock: Clock
+) -> None:
+    database = await open_database(database_url, now=clock.now)
+    with pytest.raises(NotMigrated, match="no tables yet"):
+        await database.read(revision.require_head)
+    await database.migrate()
+
+    await database.read(revision.require_head)
+
+    await database.write(notes.run, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(NotMigrated, match="9999"):
+        await database.read(revision.require_head)
+    await database.close()
+
+
 async def test_a_database_whose_history_was_lost_in_the_middle_is_brought_up(
     database_url: str, upgrade: Upgrade, clock: Clock
 ) -> None:
