@@ -192,9 +192,9 @@ async def admin_of(cluster: Cluster, node: Node) -> Person:
 
 
 async def open_stall(
-    cluster: Cluster, node: Node, *, months: int = 6, **values: Any
+    cluster: Cluster, node: Node, *, months: int = 6, openid: str = "", **values: Any
 ) -> tuple[int, Person]:
-    """A new stall and its seller, signed in with both faces."""
+    """A new stall and its seller (who may be named), signed in with both faces."""
     serial = next(_serial)
     admin = await admin_of(cluster, node)
     phone = f"139{serial:08d}"
@@ -204,7 +204,7 @@ async def open_stall(
         "/api/v1/admin/stalls",
         {"name": f"stall {serial}", "phone": phone, "months": months, **values},
     )
-    seller = Person(cluster, f"openid-of-the-seller-{serial}", "seller")
+    seller = Person(cluster, openid or f"openid-of-the-seller-{serial}", "seller")
     await seller.sign_in(node)
     await seller.log_in(node)
     assert (await seller.old(node, "signup", telNum=phone))["signupSuccess"] == "success"
