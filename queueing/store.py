@@ -88,6 +88,8 @@ class _Held:
         self.keys = keys
 
     def note_key(self, key: str, mark: str, seq: int) -> None:
+        # One that is known from too long ago would keep its old place, before those to forget.
+        self.keys.pop(key, None)
         self.keys[key] = (mark, seq)
         while next(iter(self.keys.values()))[1] <= self.pool.seq - KEYS_IN:
             self.keys.popitem(last=False)

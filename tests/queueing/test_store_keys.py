@@ -209,3 +209,31 @@ async def test_a_diners_key_binds_once(canteen: Canteen) -> None:
     assert bound[0] == bound[1]
     with pytest.raises(KeyReused):
         await canteen.queues.follow(stall.id, ticket.number, DINER, note="饭", key="k")
+
+
+async def test_keys_in_memory_do_not_grow_without_end(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+    by = Actor("admin", account_id=1)
+    first = await canteen.issue(stall.id, by=by, key="again and again")
+
+    for turn in range(KEYS_IN // 2 + 60):
+        key = "again and again" if turn == KEYS_IN // 2 else f"{turn}"
+        ticket = await canteen.issue(stall.id, by=by, key=key)
+        await canteen.act("finish", by, ticket_id=ticket.id, key=f"end {turn}")
+
+    keys = canteen.db.memory.get(("stall", stall.id)).keys
+    oldest = (await canteen.stream(stall.id))[-1].seq - KEYS_IN
+    assert min(seq for _, seq in keys.values()) > oldest > first.id & 0xFFFFFFFF
+
+
+async def test_an_act_that_changes_nothing_needs_no_key_to_be_repeated(canteen: Canteen) -> None:
+    stall = await canteen.stall()
+    ticket = await canteen.called(stall.id)
+    await canteen.act("finish", ticket_id=ticket.id)
+    before = await canteen.rows()
+
+    for _ in range(2):
+        again = await canteen.act("finish", ticket_id=ticket.id, key="k")
+        assert again.status == "finished"
+
+    assert await canteen.rows() == before

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from queueing.acts import Act
 from queueing.model import NotYourStall, PoolExhausted, StallClosed, Status, Ticket
 from queueing.pool import Pool
-from queueing.store import perform, read_pool
+from queueing.store import RECENT, perform, read_pool
 from sql import events
 from sql.database import Tx
 from tests.queueing.canteen import ADMIN, DINER, SYSTEM, Canteen, execute, scalar
@@ -143,6 +143,30 @@ async def test_a_number_rests_over_a_restart_from_when_it_ended_last(canteen: Ca
 
     health = (await canteen.db.read(read_pool, stall.id)).health(canteen.clock.now())
     assert (health.resting, health.free) == (2, 0)
+
+
+async def test_a_number_issued_long_ago_rests_too_when_it_ended_just_now(
+    canteen: Canteen,
+) -> None:
+    stall = await canteen.stall()
+    old, other = await canteen.issue_many(stall.id, 2)
+    for _ in range(RECENT // 50 + 1):
+        tickets = await canteen.issue_many(stall.id, 50)
+        await asyncio.gather(
+            *(canteen.act("finish", ADMIN, ticket_id=ticket.id) for ticket in tickets)
+        )
+        canteen.clock.advance(minutes=6)
+    await canteen.act("finish", ticket_id=old.id)
+    before = remembered(canteen, stall.id)
+    assert before is not None
+
+    await canteen.restart()
+
+    pool = await canteen.db.read(read_pool, stall.id)
+    now = canteen.clock.now()
+    assert pool.health(now) == before.health(now)
+    assert pool.health(now).resting == 1
+    assert [t.id for t in pool.tickets()] == [other.id]
 
 
 async def test_an_epoch_that_changed_is_another_history(canteen: Canteen) -> None:
