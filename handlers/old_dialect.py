@@ -21,9 +21,10 @@ from accounts.model import (
     WeChatUnavailable,
 )
 from accounts.service import People, Sessions
+from handlers import signing_in
 from handlers.actors import actor_of
 from handlers.errors import TooManyRequests
-from handlers.limits import Limit, Limits, address_key
+from handlers.limits import Limit, Limits
 from handlers.old_bodies import Fields
 from handlers.rest_queue import guarded_numbers
 from queueing.model import (
@@ -161,12 +162,16 @@ class Dialect:
 
     async def _login(self, fields: Fields, address: str) -> Answer:
         """Q00–Q02. Raises TooManyRequests."""
-        if self._limits.enabled:
-            _refuse_if(self._limits.sign_in.allow(address_key(address), self._now()))
         is_seller = fields.says_yes("isseller")
         try:
-            opened = await self._people.sign_in(
-                "seller" if is_seller else "diner", fields.text("code")
+            opened = await signing_in.sign_in(
+                self._people,
+                self._sessions,
+                self._limits,
+                app="seller" if is_seller else "diner",
+                code=fields.text("code"),
+                address=address,
+                now=self._now(),
             )
         except WeChatUnavailable:
             return {"loginSuccess": "fail", "failMsg": "API Error"}

@@ -6,10 +6,10 @@ import msgspec
 
 from accounts.model import Opened
 from accounts.service import People, Sessions
+from handlers import signing_in
 from handlers.actors import signed_in
 from handlers.calls import SIGNED_IN, Call, Response
-from handlers.errors import TooManyRequests
-from handlers.limits import Limits, address_key
+from handlers.limits import Limits
 from handlers.routing import Route
 from handlers.wire import rfc3339
 
@@ -43,8 +43,16 @@ def session_out(opened: Opened) -> SessionOut:
 
 def routes(people: People, sessions: Sessions, limits: Limits) -> list[Route]:
     async def sign_in(call: Call) -> SessionOut:
-        guard_sign_in(limits, call.address, call.now)
-        return session_out(await people.sign_in(call.body.app, call.body.code))
+        opened = await signing_in.sign_in(
+            people,
+            sessions,
+            limits,
+            app=call.body.app,
+            code=call.body.code,
+            address=call.address,
+            now=call.now,
+        )
+        return session_out(opened)
 
     async def sign_out(call: Call) -> Response:
         await sessions.end(signed_in(call))
@@ -71,9 +79,3 @@ def routes(people: People, sessions: Sessions, limits: Limits) -> list[Route]:
             summary="Sign out; its sockets are closed",
         ),
     ]
-
-
-def guard_sign_in(limits: Limits, address: str, now: int) -> None:
-    """Count a sign-in of this address. Raises TooManyRequests."""
-    if limits.enabled and (wait_s := limits.sign_in.allow(address_key(address), now)):
-        raise TooManyRequests(wait_s)

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,10 @@ BACKLOG = 4096
 # The cyclic collector walks every connection's objects: with ten thousand of them open it took
 # half of the processor at its default of 700.
 GC_THRESHOLD = 50_000
+
+# The writer's thread and the loop's take turns; at Python's 5 ms each waits for the other that
+# long. Measured under load: the loop is late by 5 ms instead of 11 (p99), at equal throughput.
+SWITCH_S = 0.0005
 
 
 class App:
@@ -294,6 +299,7 @@ class App:
         if self.doorbell is not None:
             self.doorbell.start()
         self.http.add_sockets(sockets)
+        sys.setswitchinterval(SWITCH_S)
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
