@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +21,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
 
 SECRET_MIN_BYTES = 32
+WECHATPAY_KEY_BYTES = 32
 
 
 class ConfigError(Exception):
@@ -67,6 +69,30 @@ class WeChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     call_page: str = "pages/qu/qu"
 
 
+class WeChatPay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is not set is off: no V3 key, no Payscore; no certificate, refunds by V3 only."""
+
+    url: str = "https://api.mch.weixin.qq.com"
+    mch_id: str = ""
+    api_v2_key: str = ""
+    api_v3_key: str = ""
+    sign_type: Literal["MD5", "HMAC-SHA256"] = "HMAC-SHA256"
+    merchant_key_file: str = ""
+    merchant_cert_file: str = ""
+    platform_keys_dir: str = ""
+    """Platform certificates and public keys (PUB_KEY_ID_….pem) that are trusted from the start."""
+    notify_base: str = ""
+    """Where WeChat reaches us; "" is the base URL."""
+    payscore_service_id: str = ""
+    allow_simulator: bool = False
+    """Let payments go to a WeChat that is none. Never where real money is."""
+
+
+class Payments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    two_person_above_fen: Annotated[int, Meta(ge=0)] = 50_000
+    """A refund above this waits for a second person."""
+
+
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_openids: str = ""
     """Comma separated; they hold the administrator's role."""
@@ -102,6 +128,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
     wechat: WeChat = WeChat()
+    wechatpay: WeChatPay = WeChatPay()
+    payments: Payments = Payments()
     queue: Queue = Queue()
     session: Session = Session()
     limits: Limits = Limits()
@@ -112,6 +140,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         host = f"[{self.server.host}]" if ":" in self.server.host else self.server.host
         given = self.server.base_url or f"http://{host}:{self.server.port}"
         return given.rstrip("/")
+
+    @property
+    def notify_base(self) -> str:
+        """Where WeChat Pay reaches us, without a slash at the end."""
+        return self.wechatpay.notify_base.rstrip("/") or self.base_url
 
     @property
     def admins(self) -> frozenset[str]:
@@ -139,7 +172,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 CALL_SOURCES = frozenset({"stall", "number", "note", "called_at", "hint"})
 
 # Printed as ****.
-SECRETS = frozenset({"secret", "diner_secret", "seller_secret", "url"})
+SECRETS = frozenset({"secret", "diner_secret", "seller_secret", "api_v2_key", "api_v3_key", "url"})
 
 
 def load(
@@ -182,6 +215,7 @@ def check(config: Config) -> Config:
         raise ConfigError("redis.url is set, but a SQLite database belongs to one process alone")
     for name in ("api_url",):
         _check_url(f"wechat.{name}", getattr(config.wechat, name))
+    _check_wechatpay(config)
     _check_url("server.base_url", config.base_url)
     for proxy in config.trusted_proxies:
         try:
@@ -197,6 +231,34 @@ def check(config: Config) -> Config:
     if config.session.max_s < config.session.idle_s:
         raise ConfigError("session.max_s is shorter than session.idle_s")
     return config
+
+
+def _check_wechatpay(config: Config) -> None:
+    pay = config.wechatpay
+    _check_url("wechatpay.url", pay.url)
+    _check_url("wechatpay.notify_base", config.notify_base)
+    if "?" in config.notify_base or "#" in config.notify_base:
+        raise ConfigError("wechatpay.notify_base must be an address without a query")
+    for name in ("api_v2_key", "api_v3_key"):
+        key = getattr(pay, name)
+        if key and len(key.encode()) != WECHATPAY_KEY_BYTES:
+            raise ConfigError(f"wechatpay.{name} must have exactly {WECHATPAY_KEY_BYTES} bytes")
+    if bool(pay.merchant_key_file) != bool(pay.merchant_cert_file):
+        raise ConfigError(
+            "wechatpay.merchant_key_file and merchant_cert_file belong together: set both"
+        )
+    for name in ("merchant_key_file", "merchant_cert_file", "platform_keys_dir"):
+        path = getattr(pay, name)
+        if path and not Path(path).exists():
+            raise ConfigError(f"wechatpay.{name}: there is no {path}")
+    if pay.mch_id and not pay.allow_simulator and _is_local(pay.url):
+        raise ConfigError(
+            "wechatpay.url is this machine: set wechatpay.allow_simulator to pay nobody"
+        )
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 def masked(config: Config) -> dict[str, Any]:
@@ -216,6 +278,14 @@ def what_is_off(config: Config) -> list[str]:
         off.append("wechat.diner_appid/diner_secret: diners cannot sign in, no messages are sent")
     if not (config.wechat.seller_appid and config.wechat.seller_secret):
         off.append("wechat.seller_appid/seller_secret: sellers cannot sign in")
+    pay = config.wechatpay
+    if not (pay.mch_id and pay.api_v2_key):
+        off.append("wechatpay.mch_id/api_v2_key: nothing can be paid; numbers work all the same")
+    else:
+        if not pay.api_v3_key:
+            off.append("wechatpay.api_v3_key: no Payscore")
+        if not pay.merchant_cert_file:
+            off.append("wechatpay.merchant_cert_file: no refunds")
     if not config.admins:
         off.append("queue.admin_openids: nobody is an administrator")
     if config.is_shared and not config.redis.url:

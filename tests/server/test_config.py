@@ -223,3 +223,52 @@ def test_what_is_off_is_said_in_words() -> None:
         "redis.url",
     ]
     assert full == []
+
+
+# ---------------------------------------------------------------- WeChat Pay
+
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def paying(**settings: str) -> Config:
+    given = {f"CALLME_WECHATPAY__{name.upper()}": value for name, value in settings.items()}
+    return load(environment={"CALLME_SERVER__SECRET": SECRET, **given})
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"api_v2_key": KEY[1:]}, "api_v2_key"),
+        ({"api_v3_key": KEY + "0"}, "api_v3_key"),
+        ({"merchant_key_file": __file__}, "merchant_cert_file"),
+        ({"platform_keys_dir": "/nowhere"}, "platform_keys_dir"),
+        ({"notify_base": "https://a.example/?x=1"}, "notify_base"),
+        ({"notify_base": "a.example"}, "notify_base"),
+        ({"url": "api.mch.weixin.qq.com"}, "url"),
+        ({"mch_id": "1900000001", "url": "http://127.0.0.1:9101"}, "allow_simulator"),
+    ],
+)
+def test_payments_that_cannot_work_are_refused(settings: dict[str, str], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        paying(**settings)
+
+
+def test_a_simulator_is_paid_only_when_told_so() -> None:
+    url = "http://127.0.0.1:9101"
+
+    config = paying(mch_id="1900000001", url=url, allow_simulator="true", api_v2_key=KEY)
+
+    assert config.wechatpay.url == url
+    assert config.notify_base == config.base_url
+
+
+def test_what_payments_lack_is_said() -> None:
+    nothing, some = paying(), paying(mch_id="1900000001", api_v2_key=KEY)
+
+    assert any("nothing can be paid" in text for text in what_is_off(nothing))
+    assert {text.partition(":")[0] for text in what_is_off(some) if "wechatpay" in text} == {
+        "wechatpay.api_v3_key",
+        "wechatpay.merchant_cert_file",
+    }
+    assert masked(some)["wechatpay"]["api_v2_key"] == "****"
