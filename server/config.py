@@ -215,8 +215,8 @@ def check(config: Config) -> Config:
         raise ConfigError("redis.url is set, but a SQLite database belongs to one process alone")
     for name in ("api_url",):
         _check_url(f"wechat.{name}", getattr(config.wechat, name))
-    _check_wechatpay(config)
     _check_url("server.base_url", config.base_url)
+    _check_wechatpay(config)
     for proxy in config.trusted_proxies:
         try:
             ipaddress.ip_network(proxy, strict=False)

@@ -10,7 +10,7 @@ import msgspec
 from server.config import Config
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
-ROW = re.compile(r"^\| `([a-z_]+)` \| `([^`]+)` \| \S.* \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-z0-9_]+)` \| `([^`]+)` \| \S.* \|$", re.MULTILINE)
 
 
 def on_the_page() -> dict[str, dict[str, Any]]:

@@ -82,12 +82,13 @@ async def test_what_is_done_over_http_is_answered_before_the_end(
         await seller.rest(node, "POST", f"/api/v1/stalls/{stall_id}/clear")
 
 
-async def outcome(cluster: Cluster, *arguments: str, **more: str) -> tuple[int, str]:
-    """Exit code and standard error of a command."""
+async def outcome(cluster: Cluster, *arguments: str, **more: str) -> tuple[int, list[str]]:
+    """Exit code of a command, and what it complains about; what is off is no complaint."""
     environment = {**cluster.given, **more}
     process = run_py(*arguments, environment=environment, folder=cluster.folder)
     _, errors = await asyncio.to_thread(process.communicate)
-    return process.returncode, errors.decode()
+    lines = errors.decode().splitlines()
+    return process.returncode, [line for line in lines if not line.startswith("off: ")]
 
 
 async def test_a_second_server_on_one_sqlite_file_ends_with_one_line(
@@ -95,12 +96,11 @@ async def test_a_second_server_on_one_sqlite_file_ends_with_one_line(
 ) -> None:
     (node,) = await cluster.serve()
 
-    code, errors = await outcome(cluster, "serve", "--port", "0")
+    code, (line,) = await outcome(cluster, "serve", "--port", "0")
 
     assert code == 1
-    assert errors.count("\n") == 1
-    assert "in use by another process" in errors
-    assert str(tmp_path / "callme.db") in errors
+    assert "in use by another process" in line
+    assert str(tmp_path / "callme.db") in line
     assert await node.answers()
 
 
@@ -110,25 +110,21 @@ async def test_a_taken_port_is_one_line(cluster: Cluster) -> None:
         occupant.listen()
         port = occupant.getsockname()[1]
 
-        code, errors = await outcome(cluster, "serve", "--port", str(port))
+        code, (line,) = await outcome(cluster, "serve", "--port", str(port))
 
     assert code == 1
-    assert errors.count("\n") == 1
-    assert "in use" in errors
-    assert str(port) in errors
+    assert "in use" in line
+    assert str(port) in line
 
 
 async def test_a_database_that_is_not_there_is_one_line(cluster: Cluster) -> None:
-    code, errors = await outcome(
+    code, (line,) = await outcome(
         cluster, "serve", CALLME_DATABASE__URL="mysql://root:hidden-word@127.0.0.1:1/callme"
     )
 
     assert code == 1
-    assert [line for line in errors.splitlines() if not line.startswith("off: ")] == [
-        line for line in errors.splitlines() if "cannot be reached" in line
-    ]
-    assert "cannot be reached" in errors
-    assert "hidden-word" not in errors
+    assert "cannot be reached" in line
+    assert "hidden-word" not in line
 
 
 @pytest.mark.parametrize(
@@ -144,8 +140,7 @@ async def test_a_database_that_is_not_there_is_one_line(cluster: Cluster) -> Non
     ],
 )
 async def test_a_wrong_setting_is_named(cluster: Cluster, name: str, value: str, key: str) -> None:
-    code, errors = await outcome(cluster, "serve", **{name: value})
+    code, (line,) = await outcome(cluster, "serve", **{name: value})
 
     assert code == 2
-    assert errors.count("\n") == 1
-    assert key in errors
+    assert key in line

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from queueing.model import Actor
 from server.app import App
 from simulators.faults import Fault
@@ -13,6 +15,15 @@ from tests.dialect.phones import Answer, Fields, Frames, Phone, Posts
 from tests.fixtures_app import ADMIN
 
 WAYS = ("form", "multipart", "json", "frames", "encoded frames")
+# Every way on one database, and on the other the two that differ most: what comes in is the same
+# from there on.
+COMBINATIONS = [
+    *[pytest.param(("sqlite", way), id=f"sqlite-{way}") for way in WAYS],
+    *[
+        pytest.param(("mariadb", way), id=f"mariadb-{way}", marks=pytest.mark.mariadb)
+        for way in ("form", "encoded frames")
+    ],
+]
 
 MENU = ("牛肉拉面", "刀削面", "拌面")
 # Name, months, who sells there, the code that is asked for at the sign-up.

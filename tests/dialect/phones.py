@@ -52,6 +52,10 @@ class Posts:
             response = await self._http.post("/", files=parts or {"nothing": (None, "")})
         return self._read(response)
 
+    async def post(self, fields: Fields) -> httpx.Response:
+        """A form, and whatever is answered."""
+        return await self._http.post("/", data=as_texts(fields))
+
     async def upload(self, fields: Fields, picture: bytes, *, name: str = "sellerImage") -> Answer:
         """As wx.uploadFile sends a picture."""
         files = {name: ("photo.png", picture, "image/png")}

@@ -177,6 +177,8 @@ BODIES: Final = {
     "many fields": b"&".join(b"k%d=1" % i for i in range(50_000)),
     "a long text": b"query=" + b"x" * 1_000_000,
     "a long key": b"x" * 1_000_000 + b"=1",
+    "a whole mebibyte": b"query=menu&x=" + b"y" * (1024 * 1024 - 13),
+    "one byte more": b"query=menu&x=" + b"y" * (1024 * 1024 - 12),
     "equals": b"=" * 100_000,
     "ampersands": b"&" * 100_000,
     "broken escapes": b"query=%zz%&%=%u1234",
@@ -214,7 +216,8 @@ async def test_bodies_of_every_kind(busy: Canteen) -> None:
     for media_type in MEDIA_TYPES:
         for name, body in BODIES.items():
             answer = await phone.send(body, media_type)
-            assert answer == {"queryErr": "Illegal query"}, (name, media_type)
+            assert answer["queryErr"] == "Illegal query", (name, media_type)
+            assert ("failMsg" in answer) == (len(body) > 1024 * 1024)
 
     await check_it_works(busy)
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.dialect.canteen import WAYS, Canteen
+from tests.dialect.canteen import COMBINATIONS, Canteen
 
 # Of every query the form in which it would do most, were it let.
 QUERIES: Final[list[dict[str, Any]]] = [
@@ -30,9 +30,21 @@ QUERIES: Final[list[dict[str, Any]]] = [
 NO_SUCH_KEY: Final = "0123456789abcdef0123456789abcdef01234567"
 
 
-@pytest.fixture(params=[way for way in WAYS if way != "multipart"])
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=COMBINATIONS)
+def combination(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A database, and how the people of the canteen ask."""
+    kind, way = request.param
+    return kind, way
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, combination: tuple[str, str]) -> str:
+    return str(request.getfixturevalue(f"{combination[0]}_url"))
+
+
+@pytest.fixture
+def way(combination: tuple[str, str]) -> str:
+    return combination[1]
 
 
 @pytest.fixture

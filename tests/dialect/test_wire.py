@@ -9,15 +9,27 @@ from typing import Any
 import pytest
 
 from simulators.faults import Fault
-from tests.dialect.canteen import WAYS, Canteen
+from tests.dialect.canteen import COMBINATIONS, Canteen
 
 FOLDER = Path(__file__).parent.parent / "wire" / "old_dialect"
 TABLES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=COMBINATIONS)
+def combination(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A database, and how the people of the canteen ask."""
+    kind, way = request.param
+    return kind, way
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, combination: tuple[str, str]) -> str:
+    return str(request.getfixturevalue(f"{combination[0]}_url"))
+
+
+@pytest.fixture
+def way(combination: tuple[str, str]) -> str:
+    return combination[1]
 
 
 @pytest.mark.parametrize("table", TABLES)
