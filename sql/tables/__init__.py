@@ -1,6 +1,6 @@
 """Every table of the product, one module a domain."""
 
-from sql.tables import accounts, core, queueing
+from sql.tables import accounts, core, queueing, staff
 from sql.tables.base import metadata
 
-__all__ = ["accounts", "core", "metadata", "queueing"]
+__all__ = ["accounts", "core", "metadata", "queueing", "staff"]
