@@ -114,3 +114,15 @@ stall_months = table(
     UniqueConstraint("stall_id", "period"),
     sqlite_autoincrement=True,
 )
+
+# What a seller wants to buy: so many months for a debt. They are added when the debt is paid.
+stall_purchases = table(
+    "stall_purchases",
+    Column("debt_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("stall_id", BigInteger, nullable=False),
+    Column("months", Integer, nullable=False),
+    Column("bought_at", BigInteger, nullable=False),
+    Column("delivered_at", BigInteger, nullable=True),
+    Column("taken_back", Integer, nullable=False),
+    Index("ix_stall_purchases_stall_id", "stall_id"),
+)
