@@ -45,6 +45,9 @@ KEYS_IN = 2_000
 # round several times.
 RECENT = 400
 
+# A ticket's id has 63 bits, of which its stall has the upper 31.
+STALL_ID_MAX = 2**31 - 1
+
 # Nobody waits for more dishes than this at once.
 OPEN_AMONG = 20
 
@@ -556,6 +559,8 @@ def last_ticket_of(tx: Tx, *, stall_id: int, number: int, diner_id: int) -> Tick
 
     The old dialect names a ticket by its number: it means the one this diner bound.
     """
+    if stall_id > STALL_ID_MAX:
+        return None
     newest = (
         select(diner_tickets.c.ticket_id)
         .where(
@@ -593,7 +598,7 @@ def unreached_tickets(tx: Tx) -> list[int]:
 
 def visits(tx: Tx, *, from_date: int, to_date: int, stall_id: int | None) -> list[Visit]:
     """What counts of the tickets of these business dates."""
-    wanted = [stall_id] if stall_id is not None else list(load_stalls(tx))
+    wanted = load_stalls(tx, None if stall_id is None else [stall_id])
     return [visit for each in wanted for visit in _visits_of(tx, each, from_date, to_date)]
 
 

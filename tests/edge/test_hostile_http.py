@@ -156,7 +156,7 @@ LEGIT = {
     "POST /api/v1/admin/stalls/{stall_id}/renewals": {
         "stalls", "streams", "events", "stall_months", "idempotency",
     },
-    "POST /api/v1/stalls/{stall_id}/follow": {"tickets", "streams", "events", "idempotency"},
+    "POST /api/v1/stalls/{stall_id}/follow": {"tickets", "diner_tickets", "streams", "events"},
     "POST /api/v1/sessions": {"accounts", "sessions"},
 }  # fmt: skip
 

@@ -694,3 +694,20 @@ async def test_missed_events_are_those_behind_a_seq(canteen: Canteen) -> None:
 async def test_an_act_is_named_for_the_stall_it_is_at() -> None:
     assert Act(verb="issue", by=ADMIN, stall_id=7).stall == 7
     assert Act(verb="call", by=ADMIN, ticket_id=7 << 32 | 5).stall == 7
+
+
+# What no stall can be called
+
+
+@pytest.mark.parametrize("stall_id", [2**31, 2**32, 2**53 - 1])
+async def test_an_impossible_stall_has_nothing(canteen: Canteen, stall_id: int) -> None:
+    queues = canteen.queues
+
+    figures = await queues.statistics(from_date=20261101, to_date=20261130, stall_id=stall_id)
+
+    assert figures.issued == 0
+    with pytest.raises(TicketNotFound):
+        await queues.own_ticket(stall_id, 7, DINER)
+    with pytest.raises(TicketNotFound):
+        await queues.live_ticket(stall_id, 7)
+    assert await queues.version(stall_id) == ""
