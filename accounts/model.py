@@ -16,7 +16,7 @@ import msgspec
 
 from sql.types import Millis
 
-App: TypeAlias = Literal["diner", "seller", "board"]
+App: TypeAlias = Literal["diner", "seller", "board", "staff"]
 """What was signed in with; WeChat's openids exist for the first two."""
 
 

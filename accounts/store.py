@@ -1,7 +1,7 @@
 """The queries of accounts, sessions, grants and access tokens. All may be run again."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -137,6 +137,18 @@ def open_sessions(tx: Tx, wanted: Sequence[NewSession]) -> Sequence[SessionRow |
     return [opened.get(new.key_hash) or AccountBlocked() for new in wanted]
 
 
+def open_session_if(tx: Tx, new: NewSession, check: Callable[[Tx], None]) -> SessionRow:
+    """A row, unless check(tx) raises; what it has seen holds when the session begins.
+
+    Raises AccountBlocked.
+    """
+    check(tx)
+    (opened,) = open_sessions(tx, [new])
+    if isinstance(opened, Exception):
+        raise opened
+    return opened
+
+
 def _new_row(new: NewSession) -> dict[str, Any]:
     return {
         "key_hash": new.key_hash,
@@ -213,8 +225,10 @@ def end_session(tx: Tx, session_id: int) -> None:
     tx.execute(_end_sessions().where(sessions.c.id == session_id).values(ended_at=tx.now))
 
 
-def end_sessions_of(tx: Tx, account_id: int) -> list[int]:
-    open_ones = and_(sessions.c.account_id == account_id, sessions.c.ended_at.is_(None))
+def end_sessions_of(tx: Tx, account_id: int, *, but: int = 0) -> list[int]:
+    """End them all, or all but one; which ones is answered."""
+    mine = and_(sessions.c.account_id == account_id, sessions.c.id != but)
+    open_ones = and_(mine, sessions.c.ended_at.is_(None))
     ids = list(tx.execute(select(sessions.c.id).where(open_ones)).scalars())
     for chunk in _chunks(ids):
         tx.execute(_end_sessions().where(sessions.c.id.in_(chunk)).values(ended_at=tx.now))
