@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from payments.gateway import BillRow
+from payments.money import Fen, NotMoney, parse_yuan
 from payments.wechat.errors import BadMessage
 from payments.wechat.facts import millis
 
@@ -40,7 +41,6 @@ _SUMS: Final = {
 _LEFT: Final = _COLUMNS.index("商品名称")
 _RIGHT: Final = len(_COLUMNS) - _COLUMNS.index("手续费")
 
-_YUAN = re.compile(r"(0|[1-9][0-9]{0,11})(?:\.([0-9]{1,2}))?")
 _COUNT = re.compile(r"(0|[1-9][0-9]{0,11})(?:\.0+)?")
 
 
@@ -112,9 +112,8 @@ def _row(row: dict[str, str], mch_id: str) -> BillRow:
     )
 
 
-def _fen(yuan: str) -> int:
-    """Exact: digits alone, at most two places."""
-    found = _YUAN.fullmatch(yuan)
-    if found is None:
-        raise BadBill("an amount that is none")
-    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
+def _fen(yuan: str) -> Fen:
+    try:
+        return parse_yuan(yuan)
+    except NotMoney:
+        raise BadBill("an amount that is none") from None

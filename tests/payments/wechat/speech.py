@@ -109,3 +109,11 @@ def envelope(req_info: str, **changes: str) -> bytes:
         }
         | changes
     )
+
+
+def digest(key: str) -> str:
+    return hashlib.md5(key.encode()).hexdigest()  # noqa: S324
+
+
+def merchant(key: str) -> Merchant:
+    return Merchant(appid=APPID, mch_id=MCH_ID, key=ApiV2Key(key))

@@ -7,13 +7,19 @@ from typing import Any
 import pytest
 
 from payments.wechat.errors import BadContent, BadSignature, BadXml
-from payments.wechat.notices_v2 import claimed_number, read_payment, read_refund, read_scan
+from payments.wechat.notices_v2 import Scan, claimed_number, read_payment, read_refund, read_scan
+from payments.wechat.signing import Merchant, SignType
 from tests.payments.wechat import hostile, speech
 from tests.payments.wechat.speech import MERCHANT
 
 Reader = Callable[..., Any]
 
-READERS: list[Reader] = [read_payment, read_refund, read_scan]
+
+def read_scan_of_hmac(body: bytes, merchant: Merchant) -> Scan:
+    return read_scan(body, merchant, sign_type=SignType.HMAC_SHA256)
+
+
+READERS: list[Reader] = [read_payment, read_refund, read_scan_of_hmac]
 TABLE = hostile.table()
 
 # Twenty good notifications, to be spoilt.
