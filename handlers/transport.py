@@ -140,10 +140,20 @@ class Transport:
     # ------------------------------------------------------------ sending
 
     def send(self, frames: bytes) -> None:
-        """Offer ready-made frames. A client that does not read is closed at its bound (1013)."""
+        """Offer ready-made frames. A client that does not read is closed at its bound (1013).
+
+        They leave at once where nothing waits before them: what one tick brings for a topic was
+        joined by its channel already, and a queue in between costs a quarter of a fan-out.
+        """
         if self._state is not State.OPEN:
             return
-        if self._blocked and self.buffered + len(frames) > self._room:
+        if self._pending is None and not self._blocked:
+            self.buffered = self._write(frames)
+            if self.buffered:
+                self._blocked = True
+                if self.buffered > self._room:
+                    self._drop_slow()
+        elif self._blocked and self.buffered + len(frames) > self._room:
             self._drop_slow()
         else:
             self._queue(frames)
