@@ -156,7 +156,7 @@ def _opened(req_info: str, key: ApiV2Key) -> bytes:
     digest = hashlib.md5(key.reveal(), usedforsecurity=False).hexdigest().encode()
     try:
         sealed = base64.b64decode(req_info.encode("ascii"), validate=True)
-        decryptor = Cipher(algorithms.AES(digest), modes.ECB()).decryptor()  # noqa: S305
+        decryptor = Cipher(algorithms.AES(digest), modes.ECB()).decryptor()  # noqa: S305  # nosec B305
         unpadder = PKCS7(128).unpadder()
         padded = decryptor.update(sealed) + decryptor.finalize()
         return unpadder.update(padded) + unpadder.finalize()
