@@ -1,0 +1,1 @@
+"""The ledger read from its first journal on, to see whether its promises hold."""
