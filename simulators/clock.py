@@ -1,6 +1,7 @@
 """The simulators' own clock: it runs with the machine's, and can be set, turned on or stopped."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 # China has had no summer time since 1991; a fixed offset needs no zone database.
@@ -12,11 +13,13 @@ class VirtualClock:
 
     def __init__(self, start_s: float | None = None) -> None:
         self._start_s = start_s
+        self.when_turned: list[Callable[[], None]] = []
         self.reset()
 
     def reset(self) -> None:
         self._stands_at_s = self._start_s
         self._ahead_s = 0.0
+        self._tell()
 
     def now_s(self) -> float:
         if self._stands_at_s is not None:
@@ -32,16 +35,22 @@ class VirtualClock:
             self._stands_at_s = now_s
         else:
             self._ahead_s = now_s - time.time()
+        self._tell()
 
     def advance(self, seconds: float) -> None:
         self.set(self.now_s() + seconds)
 
     def stop(self) -> None:
         self._stands_at_s = self.now_s()
+        self._tell()
 
     def run(self) -> None:
         now_s, self._stands_at_s = self.now_s(), None
         self.set(now_s)
+
+    def _tell(self) -> None:
+        for listener in self.when_turned:
+            listener()
 
     def beijing_day(self) -> str:
         return datetime.fromtimestamp(self.now_s(), BEIJING).date().isoformat()

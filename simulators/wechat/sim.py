@@ -1,7 +1,9 @@
-"""WeChat's mini-program interfaces on one port: what it knows, and its life as a server."""
+"""WeChat on one port, mini-programs and payments: what it knows, and its life as a server."""
 
 import asyncio
 import socket
+import ssl
+from pathlib import Path
 
 import msgspec
 from tornado.httpserver import HTTPServer
@@ -14,6 +16,8 @@ from simulators.wechat import api, control, page
 from simulators.wechat.apps import APPS, App
 from simulators.wechat.logins import Logins
 from simulators.wechat.messages import Messages
+from simulators.wechat.pay import WeChatPay, v2
+from simulators.wechat.pay import control as pay_control
 from simulators.wechat.quota import Quota
 from simulators.wechat.tokens import Tokens
 
@@ -33,14 +37,16 @@ class Call(msgspec.Struct, frozen=True):
 class WeChat:
     """A WeChat of its own: `await start(port=0)`, `url`, `await stop()`.
 
-    Given a start_s its clock stands there until it is turned (`clock.advance`).
+    Given a start_s its clock stands there until it is turned (`clock.advance`). Without a
+    keys_dir the keys of the payment side are this process's own and end with it.
     """
 
-    def __init__(self, start_s: float | None = None) -> None:
+    def __init__(self, start_s: float | None = None, keys_dir: Path | None = None) -> None:
         self.clock = VirtualClock(start_s)
+        self.pay = WeChatPay(self.clock, keys_dir)
         self.apps = {app.appid: app for app in APPS}
         self.url = ""
-        self._server: HTTPServer | None = None
+        self._servers: list[HTTPServer] = []
         self.reset()
 
     def reset(self) -> None:
@@ -53,6 +59,7 @@ class WeChat:
         self.code_quota = Quota(most=5000, window_s=60)
         self.calls: list[Call] = []
         self.counts: dict[str, int] = {}
+        self.pay.reset(self.logins)
 
     def app_named(self, name: str) -> App:
         """The "diner" or the "seller" mini-program. Raises KeyError."""
@@ -70,22 +77,38 @@ class WeChat:
         """Listen; port 0 takes a free one. Raises OSError when the port is taken."""
         # Answers that are still delayed when the simulator stops are let go by this event.
         self.stopping = asyncio.Event()
-        sockets = bind_sockets(port, host, family=socket.AF_INET)
-        server = HTTPServer(self._application(), max_body_size=BODY_MAX)
-        server.add_sockets(sockets)
-        self._server = server
-        self.url = f"http://{host}:{sockets[0].getsockname()[1]}"
+        self.url = f"http://{host}:{self._listen(port, host)}"
+        self.pay.start()
+
+    async def start_tls(self, port: int = 0, host: str = "127.0.0.1") -> str:
+        """Listen over TLS too, where a client certificate can be shown; the address."""
+        return f"https://{host}:{self._listen(port, host, self.pay.tls_context())}"
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self.stopping.set()
-            self._server.stop()
-            await self._server.close_all_connections()
-            self._server = None
+        if not self._servers:
+            return
+        self.stopping.set()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.stop()
+        await self.pay.stop()
+        for server in servers:
+            await server.close_all_connections()
+
+    def _listen(self, port: int, host: str, tls: ssl.SSLContext | None = None) -> int:
+        sockets = bind_sockets(port, host, family=socket.AF_INET)
+        server = HTTPServer(self._application(), max_body_size=BODY_MAX, ssl_options=tls)
+        server.add_sockets(sockets)
+        self._servers.append(server)
+        taken: int = sockets[0].getsockname()[1]
+        return taken
 
     def _application(self) -> Application:
         given = {"sim": self}
-        handlers = [*api.HANDLERS, *control.HANDLERS, *page.HANDLERS]
+        handlers = [
+            *(*api.HANDLERS, *control.HANDLERS, *page.HANDLERS),
+            *(*v2.HANDLERS, *pay_control.HANDLERS),
+        ]
         return Application(
             [(path, handler, given) for path, handler in handlers],
             log_function=lambda handler: None,
