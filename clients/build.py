@@ -1,8 +1,8 @@
-"""Assemble web/board and web/home from their sources, with nothing but Python.
+"""Assemble web/board, web/home and web/h5 from their sources, with nothing but Python.
 
     python clients/build.py [--into web]
 
-The board's modules become one file, so that a wall screen on weak Wi-Fi fetches
+The modules of a page become one file, so that a wall screen on weak Wi-Fi fetches
 one script and never half of an update. Every local file a page names carries a
 mark of its content, so that a browser keeps it until it changes. The same
 sources always give the same bytes; a test compares web/ with a fresh build.
@@ -29,13 +29,13 @@ class BuildError(Exception):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Assemble web/board and web/home.")
+    parser = argparse.ArgumentParser(description="Assemble web/board, web/home and web/h5.")
     parser.add_argument("--into", type=Path, default=CLIENTS.parent / "web")
     build(parser.parse_args().into)
 
 
 def build(web: Path) -> None:
-    """Write web/board and web/home anew; what was in them before is gone."""
+    """Write web/board, web/home and web/h5 anew; what was in them before is gone."""
     board = {
         "board.js": bundle(CLIENTS / "board", "main.js").encode(),
         **read(CLIENTS / "board", "board.css", "icon.svg"),
@@ -43,10 +43,21 @@ def build(web: Path) -> None:
     for clip in sorted((CLIENTS / "board" / "voice").rglob("*.ogg")):
         board[clip.relative_to(CLIENTS / "board").as_posix()] = clip.read_bytes()
     home = read(CLIENTS / "home", "home.js", "home.css", "icon.svg")
-    for name, files in (("board", board), ("home", home)):
-        page = (CLIENTS / name / "index.html").read_text(encoding="utf-8")
-        files["index.html"] = stamp(page, files).encode()
+    renew = {
+        "renew.js": bundle(CLIENTS / "renew", "main.js").encode(),
+        **read(CLIENTS / "renew", "renew.css", "icon.svg"),
+    }
+    for name, files in (("board", board), ("home", home), ("renew", renew)):
+        files["index.html"] = page(name, files)
+    h5 = {f"renew/{name}": content for name, content in renew.items()}
+    h5["index.html"] = page("h5", home)
+    for name, files in (("board", board), ("home", home), ("h5", h5)):
         write(web / name, files)
+
+
+def page(name: str, files: dict[str, bytes]) -> bytes:
+    source = (CLIENTS / name / "index.html").read_text(encoding="utf-8")
+    return stamp(source, files).encode()
 
 
 def read(folder: Path, *names: str) -> dict[str, bytes]:
@@ -77,13 +88,13 @@ def bundle(folder: Path, entry: str) -> str:
     return head + "".join(f"\n// ---- {name} ----\n\n{body}\n" for name, body in parts.items())
 
 
-def stamp(page: str, files: dict[str, bytes]) -> str:
+def stamp(source: str, files: dict[str, bytes]) -> str:
     """Give each local file a page names a mark of its content."""
 
     def marked(link: re.Match[str]) -> str:
         return f'{link[1]}{link[2]}?v={hashlib.sha256(files[link[3]]).hexdigest()[:10]}"'
 
-    return LOCAL_LINK.sub(marked, page)
+    return LOCAL_LINK.sub(marked, source)
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:

@@ -66,6 +66,8 @@ def page_rules(web: Path, *, base_url: str, media: Path | None = None) -> list[A
     rules: list[Any] = [
         (SWAGGER_FILES, PageFile, {"path": str(swagger_folder()), "folder": _docs(policy)}),
         (r"/()", PageFile, _files(web, Folder("home", policy))),
+        # The file handler's own redirect would lose the query, and a sign-in code with it.
+        (r"/h5/renew", ToFolder, {"url": "/h5/renew/"}),
     ]
     for folder in (
         Folder("home", policy),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = ("board", "home")
+BUILT = ("board", "home", "h5")
 
 
 def files(folder: Path) -> dict[str, bytes]:
