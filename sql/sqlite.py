@@ -231,6 +231,8 @@ def _set_up(raw: sqlite3.Connection, *, query_only: bool) -> None:
     raw.execute("PRAGMA journal_mode=WAL")
     raw.execute("PRAGMA synchronous=FULL")
     raw.execute("PRAGMA foreign_keys=ON")
+    # Else a REPLACE would remove a row unseen by the triggers that refuse it.
+    raw.execute("PRAGMA recursive_triggers=ON")
     raw.execute("PRAGMA cache_size=-65536")
     raw.execute("PRAGMA temp_store=MEMORY")
     # Pages that many batches touch are copied back once: a log of 32 MB instead of 4. Reading it

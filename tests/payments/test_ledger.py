@@ -28,7 +28,6 @@ from payments.ledger.model import (
     JournalDiffers,
     JournalNotFound,
     LedgerError,
-    Line,
     Lines,
     Overdrawn,
     Posting,
@@ -40,38 +39,7 @@ from payments.ledger.model import (
 )
 from payments.ledger.store import post, post_many
 from sql.database import Database, Tx
-
-LI, WANG = 7, 8
-
-
-def paid(amount: int) -> list[Line]:
-    return [Line(GATEWAY, Asset.CNY, -amount), Line(SALES, Asset.CNY, amount)]
-
-
-def given(user: int, tickets: int) -> list[Line]:
-    ticket = Asset.TICKET
-    return [Line(TICKET_ISSUE, ticket, -tickets), Line(tickets_of(user), ticket, tickets)]
-
-
-def spent(user: int, tickets: int) -> list[Line]:
-    ticket = Asset.TICKET
-    return [Line(tickets_of(user), ticket, -tickets), Line(TICKET_REDEEMED, ticket, tickets)]
-
-
-async def balance(db: Database, account: Account, asset: Asset = Asset.CNY) -> int:
-    return await db.read(store.balance, account, asset)
-
-
-async def tickets(db: Database, user: int = LI) -> int:
-    return await balance(db, tickets_of(user), Asset.TICKET)
-
-
-async def count(db: Database, table: str) -> int:
-    def run(tx: Tx) -> int:
-        return int(tx.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar_one())
-
-    return await db.read(run)
-
+from tests.payments.postings import LI, WANG, balance, count, given, paid, spent, tickets
 
 # ---------------------------------------------------------------- posting
 

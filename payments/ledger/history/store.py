@@ -1,7 +1,8 @@
 """What the check of the books reads."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import bindparam, func, select, text
 
@@ -109,10 +110,11 @@ def _ends(tx: Tx) -> list[Violation]:
 
 
 def _columns(tx: Tx) -> list[Violation]:
+    rows: Sequence[Any] = tx.execute(text(_COLUMNS[tx.dialect])).all()
     return [
-        Violation("I35", f"column {row[0]}.{row[1]}", f"it is {row[2]}")
-        for row in tx.execute(text(_COLUMNS[tx.dialect]))
-        if _MONEY.search(row[1]) and "INT" not in row[2].upper()
+        Violation("I35", f"column {table}.{column}", f"it is {kind}")
+        for table, column, kind in rows
+        if _MONEY.search(column) and "INT" not in kind.upper()
     ]
 
 
