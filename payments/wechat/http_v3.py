@@ -4,6 +4,7 @@ A request that failed may have been carried out all the same, so every failure i
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,7 @@ class SignedHttp:
         self._now = now
         self._nonce = nonce
         self._timeout_s = timeout_s
+        logging.getLogger("httpx").addFilter(_no_addresses)
         tls = ssl.create_default_context(cafile=ca_file)
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._http = httpx.AsyncClient(
@@ -138,3 +140,13 @@ async def _read(response: httpx.Response, most: int) -> Answer:
             raise _Unreadable(f"longer than {most} bytes")
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(response.status_code, headers, bytes(body))
+
+
+class _NoAddresses(logging.Filter):
+    """httpx logs the address of each request at INFO; ours may hold an openid or a token."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+
+_no_addresses = _NoAddresses()

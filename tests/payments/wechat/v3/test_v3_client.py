@@ -270,6 +270,17 @@ async def test_a_lost_connection_is_unknown_and_tells_nothing(
     assert API_V3_KEY not in told
 
 
+async def test_addresses_are_not_logged(
+    client: WeChatPayV3, platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform.says(GONE_BACK)
+
+    with caplog.at_level(logging.INFO):
+        await client.query_refund("R1")
+
+    assert "R1" not in caplog.text
+
+
 async def test_a_server_that_keeps_silent_is_not_waited_for(
     make_client: MakeClient, platform: Platform
 ) -> None:
