@@ -7,6 +7,7 @@ has come in, known by WeChat's transaction id: it pays its debt, or it waits in 
 """
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Final
 
@@ -28,6 +29,7 @@ ORDER_LEAST_MS: Final = 1 * MINUTE_MS
 # Which asking follows the making of an attempt or a refund, and the pace afterwards.
 ASK_AFTER_MS: Final = tuple(minutes * MINUTE_MS for minutes in (1, 2, 5, 10, 30))
 ASK_EVERY_MS: Final = 30 * MINUTE_MS
+ASK_PATIENCE_MS: Final = 7 * 24 * 60 * MINUTE_MS
 # A refund to a bank card may take days.
 REFUND_EVERY_MS: Final = 360 * MINUTE_MS
 REFUND_PATIENCE_MS: Final = 30 * 24 * 60 * MINUTE_MS
@@ -88,7 +90,8 @@ DEBT_MOVES: Final = {
 REFUND_MOVES: Final = {
     RefundStatus.WAITING: {RefundStatus.REQUESTED, RefundStatus.WITHDRAWN},
     RefundStatus.REQUESTED: {RefundStatus.SUCCESS, RefundStatus.FAILED},
-    RefundStatus.FAILED: {RefundStatus.REQUESTED, RefundStatus.WITHDRAWN},
+    # A person may have sent it on at WeChat.
+    RefundStatus.FAILED: {RefundStatus.REQUESTED, RefundStatus.SUCCESS, RefundStatus.WITHDRAWN},
     RefundStatus.SUCCESS: set(),
     RefundStatus.WITHDRAWN: set(),
 }
@@ -104,7 +107,7 @@ class Debt(msgspec.Struct, kw_only=True):
     amount_fen: int
     refunded_fen: int = 0
     account: str
-    """Where its money belongs in the ledger."""
+    """Where its money belongs in the ledger: of the payer for "user:…", else the house's."""
     description: str
     state: DebtState
     created_at: Millis
@@ -117,6 +120,10 @@ class Debt(msgspec.Struct, kw_only=True):
     @property
     def is_settled(self) -> bool:
         return self.state in SETTLED
+
+    @property
+    def account_owner(self) -> int:
+        return self.payer_id if self.account.startswith("user:") else 0
 
     def is_over(self, now: Millis) -> bool:
         """Nobody may begin to pay it any more."""
@@ -186,6 +193,7 @@ class Refund(msgspec.Struct, kw_only=True):
     out_trade_no: str
     debt_id: int | None
     """None for money that was in suspense."""
+    account_owner: int
     account: str
     """The ledger account it is taken from."""
     total_fen: int
@@ -270,11 +278,17 @@ class Actions:
         self.cancelled: dict[str, CancelledAction] = {}
 
 
-def next_ask(*, since: Millis, until: Millis, now: Millis) -> Millis:
-    """When an attempt made at since, good until then, is asked about after now."""
-    if now >= until:
-        return now + (CLOSABLE_AFTER_MS if now < until + 60 * MINUTE_MS else 60 * MINUTE_MS)
-    return min(_next_of(since, now, ASK_EVERY_MS), until)
+def next_ask(*, since: Millis, until: Millis, now: Millis) -> Millis | None:
+    """When an attempt made at since, good until then, is asked about after now.
+
+    None when WeChat has not let it come to an end for days: a person must look.
+    """
+    over = now - until
+    if over < 0:
+        return min(_next_of(since, now, ASK_EVERY_MS), until)
+    if over >= ASK_PATIENCE_MS:
+        return None
+    return now + (CLOSABLE_AFTER_MS if over < 60 * MINUTE_MS else 60 * MINUTE_MS)
 
 
 def next_look(*, since: Millis, now: Millis) -> Millis:
@@ -286,6 +300,22 @@ def next_look(*, since: Millis, now: Millis) -> Millis:
 def _next_of(since: Millis, now: Millis, every: Millis) -> Millis:
     soon = next((since + after for after in ASK_AFTER_MS if since + after > now), None)
     return soon or since + ((now - since) // every + 1) * every
+
+
+_BEIJING = timezone(timedelta(hours=8))
+
+
+def beijing_day(at: Millis) -> int:
+    """The day (YYYYMMDD) of a moment, as WeChat's bills have it."""
+    day = datetime.fromtimestamp(at // SECOND_MS, _BEIJING)
+    return day.year * 10_000 + day.month * 100 + day.day
+
+
+def day_bounds(day: int) -> tuple[Millis, Millis]:
+    """The moments at which a day (YYYYMMDD) of Beijing begins and is over."""
+    begins = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=_BEIJING)
+    start = int(begins.timestamp()) * SECOND_MS
+    return start, start + 24 * 60 * MINUTE_MS
 
 
 class PaymentError(Exception):

@@ -216,7 +216,7 @@ payment_notices = table(
 # ---------------------------------------------------------------- refunds
 
 # once_key: what the money is sent back for, in words of whoever asked, so that it is sent once.
-# account: the ledger account it is taken from. next_at: as above.
+# account_owner and account: the ledger account it is taken from. next_at: as above.
 refunds = table(
     "refunds",
     Column("id", Id, primary_key=True),
@@ -225,6 +225,7 @@ refunds = table(
     Column("transaction_id", String(64), nullable=False),
     Column("out_trade_no", String(64), nullable=False),
     Column("debt_id", BigInteger, nullable=True),
+    Column("account_owner", BigInteger, nullable=False),
     Column("account", String(80), nullable=False),
     Column("total_fen", BigInteger, nullable=False),
     Column("amount_fen", BigInteger, nullable=False),

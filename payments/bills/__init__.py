@@ -1,0 +1,1 @@
+"""The daily bill against our books."""

@@ -1,0 +1,1 @@
+"""What payments promise, besides the ledger itself."""

@@ -1,0 +1,1 @@
+"""What WeChat Pay has told us unasked, as it came."""

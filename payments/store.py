@@ -1,0 +1,498 @@
+"""The queries of debts, attempts and receipts, and the short transactions on them.
+
+Locks are taken in one order everywhere: debts, then attempts, then receipts and refunds, then
+the ledger, then streams.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import func, insert, or_, select, update
+
+from payments.gateway import Placed, PlaceOrder, TradeType
+from payments.model import (
+    DEBT_MOVES,
+    LIVE,
+    ORDER_LEAST_MS,
+    PREPAY_GOOD_MS,
+    Actions,
+    Attempt,
+    AttemptState,
+    Debt,
+    DebtCancelled,
+    DebtExpired,
+    DebtNotFound,
+    DebtPaid,
+    DebtState,
+    PaymentNotFound,
+    Receipt,
+    next_ask,
+)
+from sql import events, idempotency
+from sql.database import Tx
+from sql.tables.core import idempotency as kept_keys
+from sql.tables.payments import debts, payment_attempts, receipts
+from sql.types import Millis
+
+S = TypeVar("S")
+
+# Where the money of a debt belongs that does not say otherwise.
+SALES = "sales"
+
+encode = msgspec.json.Encoder().encode
+
+_LIVE = sorted(LIVE)
+
+
+# Owing
+
+
+def owe(  # noqa: PLR0913 (each of them is a word of the debt)
+    tx: Tx,
+    *,
+    kind: str,
+    subject: int,
+    payer_id: int,
+    amount_fen: int,
+    description: str,
+    expires_at: Millis | None = None,
+    account: str = SALES,
+) -> Debt:
+    """Write down that somebody owes, in the transaction of what it is owed for.
+
+    account: the ledger account its money belongs to. expires_at: then it is cancelled, unless
+    it is paid.
+    """
+    row = {
+        "kind": kind,
+        "subject": subject,
+        "payer_id": payer_id,
+        "amount_fen": amount_fen,
+        "refunded_fen": 0,
+        "account": account,
+        "description": description,
+        "state": DebtState.UNPAID,
+        "created_at": tx.now,
+        "expires_at": expires_at,
+        "cancel_asked_at": None,
+        "ended_at": None,
+        "next_at": expires_at,
+        "version": 0,
+    }
+    key = tx.execute(insert(debts), row).inserted_primary_key
+    assert key is not None
+    return load_debt(tx, key[0])
+
+
+def load_debts(tx: Tx, ids: Iterable[int], *, lock: bool = False) -> dict[int, Debt]:
+    """Debts by id; unknown ones are left out."""
+    query = select(debts).where(debts.c.id.in_(sorted(ids))).order_by(debts.c.id)
+    rows = tx.execute(query.with_for_update() if lock else query)
+    return {row.id: _as(Debt, row) for row in rows}
+
+
+def load_debt(tx: Tx, debt_id: int, *, lock: bool = False) -> Debt:
+    """Raises DebtNotFound."""
+    found = load_debts(tx, [debt_id], lock=lock)
+    if not found:
+        raise DebtNotFound
+    return found[debt_id]
+
+
+def debts_of(tx: Tx, kind: str, subject: int) -> list[Debt]:
+    """All debts for this, oldest first."""
+    mine = (debts.c.kind == kind) & (debts.c.subject == subject)
+    return [_as(Debt, row) for row in tx.execute(select(debts).where(mine).order_by(debts.c.id))]
+
+
+def move_debt(tx: Tx, debt: Debt, to: DebtState, **values: Any) -> None:
+    """Move a debt this transaction has locked."""
+    assert to in DEBT_MOVES[debt.state], f"debt {debt.id}: {debt.state} to {to}"
+    changed = tx.execute(
+        update(debts)
+        .where(debts.c.id == debt.id, debts.c.state == debt.state)
+        .values(state=to, version=debts.c.version + 1, **values)
+    )
+    must_be(changed.rowcount, 1)
+    debt.state = to
+
+
+def pay_debts(tx: Tx, ids: Collection[int]) -> None:
+    """Move unpaid debts, which this transaction has locked, to paid."""
+    changed = tx.execute(
+        update(debts)
+        .where(debts.c.id.in_(sorted(ids)), debts.c.state == DebtState.UNPAID)
+        .values(
+            state=DebtState.PAID,
+            version=debts.c.version + 1,
+            ended_at=tx.now,
+            cancel_asked_at=None,
+            next_at=None,
+        )
+    )
+    must_be(changed.rowcount, len(ids))
+
+
+def must_be(found: int, wanted: int) -> None:
+    """A guarded update has met exactly the rows it was for, or nothing of this may stay."""
+    assert found == wanted, f"{found} of {wanted} rows were as they must be"
+
+
+# Attempts
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Who pays what, and how. out_trade_no: for a new attempt."""
+
+    debt_id: int
+    trade_type: TradeType
+    openid: str
+    client_ip: str
+    key: str
+    out_trade_no: str
+
+    def key_of(self, payer_id: int) -> tuple[str, str]:
+        """The scope and the fingerprint of the client's key. The address may change on the way."""
+        mark = idempotency.fingerprint("pay", self.debt_id, self.trade_type, self.openid)
+        return f"payments.pay:{payer_id}", mark
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The attempt to go on with; or what the client's key was answered before."""
+
+    attempt: Attempt | None
+    answer: str = ""
+    is_new: bool = False
+    key_id: str = ""
+
+
+def begin_attempt(tx: Tx, wanted: Wanted) -> Begun:
+    """The debt's live attempt, made unless there is one.
+
+    Raises DebtNotFound, DebtPaid, DebtCancelled, DebtExpired, KeyReused.
+    """
+    debt = load_debt(tx, wanted.debt_id, lock=True)
+    scope, mark = wanted.key_of(debt.payer_id)
+    answer = idempotency.once(tx, scope, wanted.key, mark, _not_yet)
+    if answer:
+        return Begun(None, answer)
+    key_id = idempotency.key_id(scope, wanted.key) if wanted.key else ""
+    _see_payable(debt, tx.now)
+    live = live_attempt(tx, debt.id)
+    if live is not None:
+        return Begun(live, key_id=key_id)
+    _insert_attempt(tx, debt, wanted)
+    return Begun(find_attempt(tx, wanted.out_trade_no), is_new=True, key_id=key_id)
+
+
+def _not_yet(_: Tx) -> str:
+    """A key that is claimed and has no answer: its payment is under way."""
+    return ""
+
+
+def _see_payable(debt: Debt, now: Millis) -> None:
+    if debt.is_settled:
+        raise DebtPaid
+    if debt.state is DebtState.CANCELLED or debt.cancel_asked_at is not None:
+        raise DebtCancelled
+    if debt.expires_at is not None and debt.expires_at - now < ORDER_LEAST_MS:
+        raise DebtExpired
+
+
+def _insert_attempt(tx: Tx, debt: Debt, wanted: Wanted) -> None:
+    ends_at = tx.now + PREPAY_GOOD_MS
+    expires_at = ends_at if debt.expires_at is None else min(ends_at, debt.expires_at)
+    request = encode(
+        PlaceOrder(
+            out_trade_no=wanted.out_trade_no,
+            amount_fen=debt.amount_fen,
+            description=debt.description,
+            trade_type=wanted.trade_type,
+            client_ip=wanted.client_ip,
+            openid=wanted.openid if wanted.trade_type is TradeType.JSAPI else "",
+            product_id=str(debt.id) if wanted.trade_type is TradeType.NATIVE else "",
+            starts_at=tx.now,
+            expires_at=expires_at,
+        )
+    ).decode()
+    row = {
+        "debt_id": debt.id,
+        "live_debt": debt.id,
+        "out_trade_no": wanted.out_trade_no,
+        "trade_type": wanted.trade_type,
+        "openid": wanted.openid,
+        "amount_fen": debt.amount_fen,
+        "request": request,
+        "request_hash": idempotency.fingerprint(request),
+        "state": AttemptState.CREATED,
+        "prepay_id": "",
+        "code_url": "",
+        "prepaid_at": None,
+        "created_at": tx.now,
+        "expires_at": expires_at,
+        "next_at": next_ask(since=tx.now, until=expires_at, now=tx.now),
+        "asked_at": tx.now,
+        "ended_at": None,
+        "failure": "",
+    }
+    tx.execute(insert(payment_attempts), row)
+
+
+def live_attempt(tx: Tx, debt_id: int) -> Attempt | None:
+    mine = payment_attempts.c.live_debt == debt_id
+    row = tx.execute(select(payment_attempts).where(mine).with_for_update()).one_or_none()
+    return None if row is None else _as(Attempt, row)
+
+
+def find_attempts(tx: Tx, numbers: Iterable[str], *, lock: bool = False) -> dict[str, Attempt]:
+    """Attempts by their out_trade_no; unknown ones are left out."""
+    query = select(payment_attempts).where(payment_attempts.c.out_trade_no.in_(sorted(numbers)))
+    query = query.order_by(payment_attempts.c.id)
+    rows = tx.execute(query.with_for_update() if lock else query)
+    return {row.out_trade_no: _as(Attempt, row) for row in rows}
+
+
+def debts_behind(tx: Tx, numbers: Iterable[str]) -> set[int]:
+    """The debts that attempts with these out_trade_no are for."""
+    mine = payment_attempts.c.out_trade_no.in_(sorted(numbers))
+    return set(tx.execute(select(payment_attempts.c.debt_id).where(mine)).scalars())
+
+
+def find_attempt(tx: Tx, out_trade_no: str) -> Attempt:
+    """Raises PaymentNotFound."""
+    found = find_attempts(tx, [out_trade_no])
+    if not found:
+        raise PaymentNotFound
+    return found[out_trade_no]
+
+
+def payment(tx: Tx, out_trade_no: str) -> tuple[Attempt, Debt]:
+    """An attempt and what it is for. Raises PaymentNotFound."""
+    attempt = find_attempt(tx, out_trade_no)
+    return attempt, load_debt(tx, attempt.debt_id)
+
+
+def submit_attempt(tx: Tx, attempt_id: int, placed: Placed | None) -> Attempt:
+    """WeChat has heard of it, or (None) may have. What was noted first of an order stays."""
+    mine = payment_attempts.c.id == attempt_id
+    live = payment_attempts.c.state.in_(_LIVE)
+    tx.execute(update(payment_attempts).where(mine, live).values(state=AttemptState.SUBMITTED))
+    if placed is not None:
+        tx.execute(
+            update(payment_attempts)
+            .where(mine, payment_attempts.c.prepay_id == "")
+            .values(prepay_id=placed.prepay_id, code_url=placed.code_url, prepaid_at=tx.now)
+        )
+    return _as(Attempt, tx.execute(select(payment_attempts).where(mine)).one())
+
+
+def keep_answer(tx: Tx, key_id: str, answer: str) -> str:
+    """Answer a client's key; the first answer stays, and is told."""
+    mine = kept_keys.c.id == key_id
+    tx.execute(update(kept_keys).where(mine, kept_keys.c.answer == "").values(answer=answer))
+    return idempotency.find_answers(tx, [key_id])[key_id][1]
+
+
+def end_attempt(
+    tx: Tx, attempt_id: int, to: AttemptState, actions: Actions, *, failure: str = ""
+) -> bool:
+    """Close or fail a live attempt; a debt that waited only for this is cancelled with it.
+
+    False when it was not live any more.
+    """
+    debt_id = tx.execute(
+        select(payment_attempts.c.debt_id).where(payment_attempts.c.id == attempt_id)
+    ).scalar_one()
+    debt = load_debt(tx, debt_id, lock=True)
+    changed = tx.execute(
+        update(payment_attempts)
+        .where(payment_attempts.c.id == attempt_id, payment_attempts.c.state.in_(_LIVE))
+        .values(state=to, live_debt=None, next_at=None, ended_at=tx.now, failure=failure[:200])
+    )
+    if debt.state is DebtState.UNPAID and debt.is_over(tx.now):
+        cancel_debt(tx, debt, actions)
+    return changed.rowcount == 1
+
+
+def succeed_attempts(tx: Tx, ids: Collection[int]) -> None:
+    """Move attempts, which this transaction has locked, to success."""
+    changed = tx.execute(
+        update(payment_attempts)
+        .where(
+            payment_attempts.c.id.in_(sorted(ids)),
+            payment_attempts.c.state != AttemptState.SUCCESS,
+        )
+        .values(state=AttemptState.SUCCESS, live_debt=None, next_at=None, ended_at=tx.now)
+    )
+    must_be(changed.rowcount, len(ids))
+
+
+def look_soon(tx: Tx, *, debt_ids: Collection[int], numbers: Collection[str]) -> None:
+    """Let the live attempts of these debts, and those of these numbers, be asked about now."""
+    if debt_ids or numbers:
+        mine = or_(
+            payment_attempts.c.live_debt.in_(sorted(debt_ids)),
+            payment_attempts.c.out_trade_no.in_(sorted(numbers)),
+        )
+        live = payment_attempts.c.state.in_(_LIVE)
+        tx.execute(update(payment_attempts).where(mine, live).values(next_at=tx.now))
+
+
+def claim_attempts(tx: Tx, *, most: int, not_since: Millis) -> list[Attempt]:
+    """The attempts to ask WeChat about now, each put off to its next time.
+
+    Whoever claims one and dies is followed at that time. not_since: those not asked about since
+    are due as well.
+    """
+    live = payment_attempts.c.state.in_(_LIVE)
+    due = or_(payment_attempts.c.next_at <= tx.now, payment_attempts.c.asked_at <= not_since)
+    open_ones = select(payment_attempts).where(live, payment_attempts.c.next_at.is_not(None), due)
+    chosen = open_ones.order_by(payment_attempts.c.next_at)
+    found = [_as(Attempt, row) for row in tx.execute(chosen.limit(most).with_for_update())]
+    for attempt in found:
+        next_at = next_ask(since=attempt.created_at, until=attempt.expires_at, now=tx.now)
+        tx.execute(
+            update(payment_attempts)
+            .where(payment_attempts.c.id == attempt.id)
+            .values(next_at=next_at, asked_at=tx.now)
+        )
+        attempt.next_at = next_at
+    return found
+
+
+def is_deaf(tx: Tx, *, since: Millis, late_ms: int) -> bool:
+    """Whether money has been found by asking that nobody had told us of."""
+    found = select(receipts.c.transaction_id).where(
+        receipts.c.received_at >= since,
+        receipts.c.source == "query",
+        receipts.c.received_at - receipts.c.paid_at >= late_ms,
+    )
+    return tx.execute(found.limit(1)).first() is not None
+
+
+# Cancelling
+
+
+def ask_cancel(tx: Tx, debt_id: int, actions: Actions) -> tuple[Debt, Attempt | None]:
+    """Cancel a debt, or, while it has a live attempt, mark it to be cancelled.
+
+    From the mark on nobody can begin to pay it; what is paid all the same counts.
+    Raises DebtNotFound, DebtPaid.
+    """
+    debt = load_debt(tx, debt_id, lock=True)
+    if debt.is_settled:
+        raise DebtPaid
+    if debt.state is DebtState.CANCELLED:
+        return debt, None
+    live = live_attempt(tx, debt_id)
+    if live is None:
+        cancel_debt(tx, debt, actions)
+        return debt, None
+    if debt.cancel_asked_at is None:
+        debt.cancel_asked_at = tx.now
+        mark = update(debts).where(debts.c.id == debt_id, debts.c.state == DebtState.UNPAID)
+        must_be(tx.execute(mark.values(cancel_asked_at=tx.now)).rowcount, 1)
+        tx.execute(
+            update(payment_attempts)
+            .where(payment_attempts.c.id == live.id)
+            .values(next_at=max(tx.now, live.closable_at))
+        )
+    return debt, live
+
+
+def cancel_debt(tx: Tx, debt: Debt, actions: Actions) -> None:
+    """Cancel an unpaid debt this transaction has locked, and do what its domain does then."""
+    move_debt(tx, debt, DebtState.CANCELLED, ended_at=tx.now, next_at=None)
+    debt.ended_at = tx.now
+    action = actions.cancelled.get(debt.kind)
+    if action is not None:
+        action(tx, debt)
+
+
+def overdue_debts(tx: Tx, *, most: int) -> list[int]:
+    """Debts whose time is over."""
+    due = select(debts.c.id).where(debts.c.next_at <= tx.now, debts.c.state == DebtState.UNPAID)
+    return list(tx.execute(due.order_by(debts.c.next_at).limit(most)).scalars())
+
+
+def cancel_overdue(tx: Tx, debt_id: int, actions: Actions) -> None:
+    """Cancel a debt whose time is over; one with a live attempt is cancelled with that."""
+    debt = load_debt(tx, debt_id, lock=True)
+    if debt.state is not DebtState.UNPAID:
+        return
+    if live_attempt(tx, debt_id) is None:
+        cancel_debt(tx, debt, actions)
+    else:
+        tx.execute(update(debts).where(debts.c.id == debt_id).values(next_at=None))
+
+
+# Money that has come in
+
+
+def find_receipts(tx: Tx, ids: Iterable[str], *, lock: bool = False) -> dict[str, Receipt]:
+    """By transaction id."""
+    query = select(receipts).where(receipts.c.transaction_id.in_(sorted(ids)))
+    query = query.order_by(receipts.c.transaction_id)
+    rows = tx.execute(query.with_for_update() if lock else query)
+    return {row.transaction_id: _as(Receipt, row) for row in rows}
+
+
+def insert_receipts(tx: Tx, new: Sequence[Receipt]) -> None:
+    tx.execute(insert(receipts), [msgspec.structs.asdict(receipt) for receipt in new])
+
+
+def receipts_of(tx: Tx, out_trade_no: str, *, lock: bool = False) -> list[Receipt]:
+    """What has come in under a number, the money that paid its debt first."""
+    query = select(receipts).where(receipts.c.out_trade_no == out_trade_no)
+    query = query.order_by(receipts.c.debt_id.is_(None), receipts.c.received_at)
+    rows = tx.execute(query.with_for_update() if lock else query)
+    return [_as(Receipt, row) for row in rows]
+
+
+# For people
+
+
+def payments_page(
+    tx: Tx, *, offset: int, most: int, state: str = "", payer_id: int = 0
+) -> tuple[int, list[tuple[Attempt, Debt]]]:
+    """Attempts, newest first, and how many there are in all."""
+    where = []
+    if state:
+        where.append(payment_attempts.c.state == state)
+    if payer_id:
+        mine = select(debts.c.id).where(debts.c.payer_id == payer_id)
+        where.append(payment_attempts.c.debt_id.in_(mine))
+    total = tx.execute(
+        select(func.count()).select_from(payment_attempts).where(*where)
+    ).scalar_one()
+    chosen = select(payment_attempts).where(*where).order_by(payment_attempts.c.id.desc())
+    found = [_as(Attempt, row) for row in tx.execute(chosen.offset(offset).limit(most))]
+    owed = load_debts(tx, {attempt.debt_id for attempt in found})
+    return total, [(attempt, owed[attempt.debt_id]) for attempt in found]
+
+
+def count_attempts(tx: Tx) -> Mapping[str, int]:
+    """How many attempts there are in each live state."""
+    found = (
+        select(payment_attempts.c.state, func.count().label("attempts"))
+        .where(payment_attempts.c.state.in_(_LIVE))
+        .group_by(payment_attempts.c.state)
+    )
+    return {row.state: row.attempts for row in tx.execute(found)}
+
+
+def tell(tx: Tx, told: Sequence[tuple[int, str, Mapping[str, Any]]]) -> None:
+    """Tell accounts what became of their money: (account, name of the event, data)."""
+    names = {f"account:{account_id}" for account_id, _, _ in told}
+    heads = events.lock_streams(tx, names)
+    lines: dict[str, tuple[events.Head, list[events.Line]]] = {
+        name: (head, []) for name, head in heads.items()
+    }
+    for account_id, name, data in told:
+        lines[f"account:{account_id}"][1].append(events.Line(name, 0, encode(data)))
+    events.append(tx, lines)
+
+
+def _as(kind: type[S], row: Any) -> S:
+    return msgspec.convert(row._mapping, kind)
