@@ -25,6 +25,7 @@ const TEXTS = {
       boards: "Boards of the stalls",
       pages: "Pages",
       board: "Wall board",
+      renew: "Renew a stall",
       developers: "API and operations",
       docs: "API documents",
       metrics: "Metrics",

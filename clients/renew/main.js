@@ -261,8 +261,9 @@ class Renewal {
     }
     if (!isWanted()) return;
     this.#placingEnds();
+    const { out_trade_no: outTradeNo, amount_fen: amountFen } = made;
     const endsAt = Date.now() + this.#goodFor(made);
-    this.#keepOrder({ ...order, outTradeNo: made.out_trade_no, amountFen: made.amount_fen, endsAt });
+    this.#keepOrder({ ...order, outTradeNo, amountFen, endsAt });
     this.#openOrder();
   }
 

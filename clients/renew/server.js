@@ -2,7 +2,8 @@
 // `isPassing` says that the same request, with the same key, may be sent again.
 
 const ASK_WITHIN_MS = 10_000;
-const PASSING_CODES = /^(no_answer|rate\.limited|payments\.unknown|database\..+|http\.(502|503|504))$/;
+const PASSING_CODES =
+  /^(no_answer|rate\.limited|payments\.unknown|database\..+|http\.(502|503|504))$/;
 
 export class Refusal extends Error {
   constructor(code, { status = 0, requestId = "", retryAfterMs = 0 } = {}) {

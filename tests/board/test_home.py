@@ -25,7 +25,7 @@ async def test_the_front_page_names_what_the_server_offers(canteen: Canteen, boa
 
     links = await board.ask("[...document.querySelectorAll('.links a')].map((a) => a.pathname)")
 
-    assert {"/board/", "/docs", "/metrics", "/healthz", "/readyz"} <= set(links)
+    assert {"/board/", "/h5/renew/", "/docs", "/metrics", "/healthz", "/readyz"} <= set(links)
     assert "/api/v1/openapi.json" in links
     assert await board.text("h1") == "Take a number, be called"
     assert await board.text("#health-text") == "The server is ready"

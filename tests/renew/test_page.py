@@ -94,3 +94,14 @@ class TestInChromium:
         till.pay()
         await seller.sees("2 → 5 months")
         assert await seller.ask(fits)
+
+    @pytest.mark.parametrize(("width", "is_told"), [(390, True), (1366, False)])
+    async def test_a_phone_is_told_that_it_cannot_scan_itself(
+        self, seller: Seller, width: int, is_told: bool
+    ) -> None:
+        await seller.page.set_viewport_size({"width": width, "height": 800})
+
+        await seller.order()
+
+        told = seller.page.get_by_text("手机扫不了自己的屏幕")
+        assert await told.is_visible() == is_told

@@ -43,6 +43,7 @@ async def test_who_does_not_want_to_wait_may_choose_anew(till: Till, seller: Sel
     till.refuse(ORDERS, 503, "payments.unknown")
     await seller.sign_in()
     await seller.press("微信支付")
+    await seller.sees("微信还没有回应，正在重试。")
 
     await seller.press("不等了，返回修改")
     till.allow()
@@ -167,8 +168,8 @@ async def test_the_order_of_another_stall_is_forgotten(till: Till, seller: Selle
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("closed", "订单已关闭，没有收款。"),
-        ("failed", "付款没有成功，没有收款。"),
+        ("closed", "订单已关闭，请重新下单。"),
+        ("failed", "付款没有成功，请重新下单。"),
         ("refunded", "这笔付款已经退回，月数没有增加。"),
     ],
 )

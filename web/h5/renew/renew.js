@@ -157,8 +157,8 @@ const TEXTS = {
     notPaid: "微信还没有收到这笔付款。如果刚付完，请等几秒再查。",
     minutesLeft: (n) => `还剩 ${n} 分钟。`,
     expired: "二维码已过期。还没付款的话，请重新下单。",
-    closed: "订单已关闭，没有收款。请重新下单。",
-    failed: "付款没有成功，没有收款。请重新下单。",
+    closed: "订单已关闭，请重新下单。如果微信里已扣款，会入账或自动退回。",
+    failed: "付款没有成功，请重新下单。如果微信里已扣款，会入账或自动退回。",
     refunded: "这笔付款已经退回，月数没有增加。",
     offline: "网络断了，正在重连…订单不受影响。",
     orderingOffline: "网络断了，正在重试。不会重复下单。",
@@ -174,6 +174,7 @@ const TEXTS = {
       "stall.not_found": "这个账号还没有档口，请先在卖家小程序里登记。",
       "stall.closed": "档口已被管理员停用，暂时不能续费。",
       "payments.not_found": "找不到这笔订单，请重新下单。",
+      "payments.unknown": "微信还没有回应，正在重试。不会重复下单。",
       "payments.pending": "上一笔付款还没关闭，请过几分钟再下单。",
       "payments.refused": "微信支付没有接受这笔订单，没有扣款。请稍后再试。",
       "payments.unavailable": "微信支付还没有配置好，请联系管理员。",
@@ -192,7 +193,7 @@ const TEXTS = {
       title: "Renew your stall",
       signOut: "Sign out",
       signInLead:
-        "Sign in as a seller, choose the months, scan and pay with WeChat. The months are there at once.",
+        "Sign in as a seller, choose the months, scan and pay with WeChat: they are there at once.",
       code: "Sign-in code",
       codeHint: "The sellers' mini-program gives it. It is good once, for a few minutes.",
       loading: "Fetching your stall…",
@@ -204,9 +205,11 @@ const TEXTS = {
       ownRange: "months (1–36)",
       giveUp: "Do not wait, change it",
       payTitle: "Scan and pay with WeChat",
-      step1: "Open WeChat on your phone and tap “Scan”",
+      step1: "Open WeChat on your phone and tap Scan",
       step2: "Point it at the code, check the amount and pay",
       step3: "The receipt appears here by itself",
+      otherPhone:
+        "A phone cannot scan its own screen: use another one, or open this page on a computer.",
       orderNo: "Order number",
       timeLeft: "Time left",
       paid: "I have paid",
@@ -253,11 +256,13 @@ const TEXTS = {
     left: (hours, minutes, seconds) => `${hours}:${minutes}:${seconds}`,
     waiting: "Waiting for the payment…",
     asking: "Asking WeChat…",
-    notPaid: "WeChat has not had this payment yet. If you have just paid, ask again in a few seconds.",
+    notPaid: "WeChat has not had this payment yet. If you have just paid, ask again in a moment.",
     minutesLeft: (n) => `${n} min left.`,
     expired: "The code has expired. If you have not paid yet, please order again.",
-    closed: "The order is closed, nothing was charged. Please order again.",
-    failed: "The payment did not succeed, nothing was charged. Please order again.",
+    closed:
+      "It is closed; please order again. If WeChat has charged you, it counts or comes back.",
+    failed:
+      "It was not paid; please order again. If WeChat has charged you, it counts or comes back.",
     refunded: "This payment was sent back; no months were added.",
     offline: "The network is away, reconnecting… Your order is safe.",
     orderingOffline: "The network is away, trying again. It stays one order.",
@@ -266,22 +271,23 @@ const TEXTS = {
     byWord: {
       no_answer: "The server cannot be reached; please try again.",
       "session.code_refused":
-        "WeChat does not accept this code. It is good once, for a few minutes; please get a new one.",
+        "WeChat does not accept this code. It is good once, for minutes; please get a new one.",
       "session.required": "Your session has ended; please sign in again. An unpaid order is kept.",
       "session.expired": "Your session has ended; please sign in again. An unpaid order is kept.",
       "account.blocked": "This account is blocked; please ask an administrator.",
       forbidden: "This account is no seller's and cannot renew.",
-      "stall.not_found": "This account has no stall yet; please sign up in the sellers' mini-program.",
+      "stall.not_found": "This account has no stall; please sign up in the sellers' mini-program.",
       "stall.closed": "An administrator has switched the stall off; it cannot be renewed now.",
       "payments.not_found": "There is no such order; please order again.",
+      "payments.unknown": "WeChat has not answered, trying again. It stays one order.",
       "payments.pending": "An earlier payment is still open; please order in a few minutes.",
-      "payments.refused": "WeChat Pay did not accept the order, nothing was charged. Please try later.",
+      "payments.refused": "WeChat Pay refused the order, nothing was charged. Please try later.",
       "payments.unavailable": "WeChat Pay is not set up; please ask an administrator.",
       "payments.stopped":
-        "Payments are stopped at the moment, nothing was charged. Please try later or ask an administrator.",
+        "Payments are stopped, nothing was charged. Please try later or ask an administrator.",
       "wechat.unavailable": "WeChat gives no answer right now; please try later.",
       "wechat.refused": "WeChat refused; please try later.",
-      "wechat.not_configured": "The server is not connected to WeChat; please ask an administrator.",
+      "wechat.not_configured": "WeChat is not connected to this server; ask an administrator.",
     },
     tooFast: (seconds) => `Too fast; please try again in ${seconds} seconds.`,
     busy: "The server is busy; please try again in a moment.",
@@ -524,7 +530,8 @@ function write(node, text) {
 // `isPassing` says that the same request, with the same key, may be sent again.
 
 const ASK_WITHIN_MS = 10_000;
-const PASSING_CODES = /^(no_answer|rate\.limited|payments\.unknown|database\..+|http\.(502|503|504))$/;
+const PASSING_CODES =
+  /^(no_answer|rate\.limited|payments\.unknown|database\..+|http\.(502|503|504))$/;
 
 class Refusal extends Error {
   constructor(code, { status = 0, requestId = "", retryAfterMs = 0 } = {}) {
@@ -951,8 +958,9 @@ class Renewal {
     }
     if (!isWanted()) return;
     this.#placingEnds();
+    const { out_trade_no: outTradeNo, amount_fen: amountFen } = made;
     const endsAt = Date.now() + this.#goodFor(made);
-    this.#keepOrder({ ...order, outTradeNo: made.out_trade_no, amountFen: made.amount_fen, endsAt });
+    this.#keepOrder({ ...order, outTradeNo, amountFen, endsAt });
     this.#openOrder();
   }
 
