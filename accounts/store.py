@@ -11,6 +11,7 @@ from sqlalchemy.dialects import mysql, sqlite
 from accounts.model import Account, AccountBlocked, App
 from sql.database import Tx, list_verb
 from sql.tables.accounts import account_roles, accounts, message_grants, sessions, wechat_tokens
+from sql.tables.staff import staff
 from sql.types import Millis
 
 T = TypeVar("T")
@@ -184,14 +185,16 @@ def _read_sessions(tx: Tx, which: Any) -> list[SessionRow]:
             sessions.c.ends_at,
             accounts.c.openid,
             account_roles.c.role,
+            staff.c.role.label("staff_role"),
         )
         .join(accounts, accounts.c.id == sessions.c.account_id)
         .join(account_roles, given, isouter=True)
+        .join(staff, staff.c.account_id == sessions.c.account_id, isouter=True)
         .where(which, sessions.c.ended_at.is_(None), accounts.c.blocked_at.is_(None))
     ).all()
     roles: defaultdict[int, set[str]] = defaultdict(set)
     for row in rows:
-        roles[row.id] |= {row.role} - {None}
+        roles[row.id] |= {row.role, row.staff_role} - {None}
     return [
         SessionRow(
             id=row.id,

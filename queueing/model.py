@@ -31,11 +31,12 @@ WAITING = frozenset({Status.ISSUED, Status.NOTED})
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who acts; kind is "seller", "diner", "admin" or "system"."""
+    """Who acts; kind is "seller", "diner", "admin" or "system". address: where from, if known."""
 
     kind: str
     account_id: int = 0
     session_id: int = 0
+    address: str = ""
 
 
 SYSTEM = Actor("system")

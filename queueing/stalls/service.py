@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from queueing.model import Actor, NotYourStall, Stall, StallDue, StallNotFound
-from queueing.stalls import store
+from queueing.model import SYSTEM, Actor, NotYourStall, Stall, StallDue, StallNotFound
+from queueing.stalls import audited, store
 from queueing.stalls.model import MonthEntry, Renewed
 from queueing.stalls.pictures import Pictures
 from queueing.store import load_stalls
@@ -95,20 +95,18 @@ class Stalls:
     async def create(self, values: Mapping[str, Any], *, months: int, by: Actor) -> Stall:
         """Make a stall; settings left out take the defaults. Raises PhoneTaken."""
         return await self._db.write(
-            store.create_stall,
-            self._complete(values),
-            months=months,
-            reason="first months",
-            by=by.account_id,
+            audited.create, self._complete(values), months=months, reason="first months", by=by
         )
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         blank = {"name": "", "person": "", "phone": "", "claim_code": "", "menu": ()}
         return {**blank, **msgspec.structs.asdict(self._defaults), **values}
 
-    async def change(self, stall_id: int, values: Mapping[str, Any]) -> Stall:
+    async def change(
+        self, stall_id: int, values: Mapping[str, Any], *, by: Actor = SYSTEM
+    ) -> Stall:
         """By an administrator. Raises StallNotFound, PhoneTaken."""
-        return await self._db.write(store.change_stall, stall_id, values)
+        return await self._db.write(audited.change, stall_id, values, by=by)
 
     async def change_own(self, by: Actor, values: Mapping[str, Any]) -> Stall:
         """By the stall's seller. Raises NotYourStall, StallDue."""
@@ -136,10 +134,10 @@ class Stalls:
         log.info("stall %d was signed up by account %d", stall.id, by.account_id)
         return stall
 
-    async def release_sellers(self, stall_id: int) -> Stall:
+    async def release_sellers(self, stall_id: int, *, by: Actor = SYSTEM) -> Stall:
         """Take the stall back from its seller. Raises StallNotFound."""
         try:
-            return await self._db.write(store.release_sellers, stall_id)
+            return await self._db.write(audited.release_sellers, stall_id, by=by)
         finally:
             self._sellers_changed()
 
@@ -178,9 +176,7 @@ class Stalls:
         """Add months by hand, once per key. Raises StallNotFound, KeyReused."""
         mark = fingerprint("renew", stall_id, months, reason)
         scope = f"renew:{by.account_id}"
-        answer = await self._db.write(
-            once, scope, key, mark, _renew, stall_id, months, reason, by.account_id
-        )
+        answer = await self._db.write(once, scope, key, mark, _renew, stall_id, months, reason, by)
         return msgspec.json.decode(answer, type=Renewed)
 
     async def renew_by_phone(self, phone: str, *, months: int, by: Actor) -> Renewed:
@@ -190,10 +186,10 @@ class Stalls:
         """
         new = self._complete({"phone": phone, "menu": ("空",)})
         return await self._db.write(
-            store.renew_by_phone,
+            audited.renew_by_phone,
             phone=phone,
             months=months,
-            by=by.account_id,
+            by=by,
             reason="renewed in the mini-program",
             new=new,
         )
@@ -209,7 +205,7 @@ class Stalls:
         return taken
 
 
-def _renew(tx: Tx, stall_id: int, months: int, reason: str, by: int) -> str:
-    """As store.renew, its outcome as the text that a repeat of the key is answered with."""
-    renewed = store.renew(tx, stall_id, months=months, reason=reason, by=by)
+def _renew(tx: Tx, stall_id: int, months: int, reason: str, by: Actor) -> str:
+    """As audited.renew, its outcome as the text that a repeat of the key is answered with."""
+    renewed = audited.renew(tx, stall_id, months=months, reason=reason, by=by)
     return msgspec.json.encode(renewed).decode()

@@ -48,7 +48,7 @@ def create_stall(tx: Tx, values: Mapping[str, Any], *, months: int, reason: str,
         raise PhoneTaken from error
     assert key is not None
     stall_id: int = key[0]
-    head = _lock(tx, stall_id, make=True)
+    head = lock(tx, stall_id, make=True)
     if months:
         _add_months(tx, stall_id, head, months=months, reason=reason, by=by)
     else:
@@ -58,7 +58,7 @@ def create_stall(tx: Tx, values: Mapping[str, Any], *, months: int, reason: str,
 
 def change_stall(tx: Tx, stall_id: int, values: Mapping[str, Any]) -> Stall:
     """Set columns of a stall. Raises StallNotFound, PhoneTaken."""
-    head = _lock(tx, stall_id)
+    head = lock(tx, stall_id)
     changes = dict(values)
     if "menu" in changes:
         changes["menu"] = _menu(changes["menu"])
@@ -73,7 +73,7 @@ def change_stall(tx: Tx, stall_id: int, values: Mapping[str, Any]) -> Stall:
 
 def change_own_stall(tx: Tx, stall_id: int, values: Mapping[str, Any], *, seller: int) -> Stall:
     """As change_stall, by its seller. Raises NotYourStall, StallDue."""
-    _lock(tx, stall_id)
+    lock(tx, stall_id)
     stall = load_stalls(tx, [stall_id]).get(stall_id)
     if stall is None or seller not in stall.sellers:
         raise NotYourStall
@@ -93,7 +93,7 @@ def claim_stall(
     stall_id = _stall_with_phone(tx, phone)
     if stall_id is None:
         raise ClaimRefused
-    head = _lock(tx, stall_id)
+    head = lock(tx, stall_id)
     wanted = tx.execute(select(stalls.c.claim_code).where(stalls.c.id == stall_id)).scalar_one()
     stall = load_stalls(tx, [stall_id])[stall_id]
     # The phone once more: it may have been changed before we had the lock.
@@ -125,7 +125,7 @@ def _is_code(code: str, wanted: str) -> bool:
 
 def release_sellers(tx: Tx, stall_id: int) -> Stall:
     """Unbind the stall's sellers, so that it can be signed up anew. Raises StallNotFound."""
-    head = _lock(tx, stall_id)
+    head = lock(tx, stall_id)
     tx.execute(stall_sellers.delete().where(stall_sellers.c.stall_id == stall_id))
     _tell_changed(tx, stall_id, head, name="stall.sellers_released")
     return load_stalls(tx, [stall_id])[stall_id]
@@ -136,9 +136,18 @@ def release_sellers(tx: Tx, stall_id: int) -> Stall:
 
 def renew(tx: Tx, stall_id: int, *, months: int, reason: str, by: int) -> Renewed:
     """Add months, by hand. Raises StallNotFound."""
-    head = _lock(tx, stall_id)
+    head = lock(tx, stall_id)
     balance = _add_months(tx, stall_id, head, months=months, reason=reason, by=by)
     return Renewed(stall_id, months, balance, created=False)
+
+
+def take_months(tx: Tx, stall_id: int, *, months: int, reason: str, by: int) -> int:
+    """Take months back, as far as they are left; how many were. Raises StallNotFound."""
+    head = lock(tx, stall_id)
+    taken = min(months, _balance(tx, stall_id))
+    if taken:
+        _add_months(tx, stall_id, head, months=-taken, reason=reason, by=by)
+    return taken
 
 
 def renew_by_phone(
@@ -155,7 +164,7 @@ def renew_by_phone(
             assert stall_id is not None
         else:
             return Renewed(stall.id, months, stall.balance_months, created=True)
-    head = _lock(tx, stall_id)
+    head = lock(tx, stall_id)
     if _is_same_renewal(tx, stall_id, (by, months, reason)):
         return Renewed(stall_id, 0, _balance(tx, stall_id), created=False)
     balance = _add_months(tx, stall_id, head, months=months, reason=reason, by=by)
@@ -206,7 +215,7 @@ def charge_months(tx: Tx, stall_id: int) -> int:
     A month without balance is entered with 0, so that a later renewal does not pay for it.
     The unique key on (stall, period) is the promise that a month is charged once.
     """
-    head = _lock(tx, stall_id)
+    head = lock(tx, stall_id)
     row = tx.execute(
         select(stalls.c.balance_months, stalls.c.charged_month).where(stalls.c.id == stall_id)
     ).one()
@@ -318,7 +327,7 @@ def list_stalls(
 # Events
 
 
-def _lock(tx: Tx, stall_id: int, *, make: bool = False) -> events.Head:
+def lock(tx: Tx, stall_id: int, *, make: bool = False) -> events.Head:
     """Lock the stall for this transaction. Raises StallNotFound."""
     head = events.lock_streams(tx, [stream_of(stall_id)], make=make).get(stream_of(stall_id))
     if head is None:
