@@ -7,6 +7,7 @@ import msgspec
 
 from accounts.model import Session
 from handlers.actors import actor_of
+from handlers.calls import SIGNED_IN
 from handlers.connection import Command
 from handlers.errors import Problem
 from handlers.limits import Limits
@@ -45,16 +46,17 @@ def commands(queues: Queues, limits: Limits, now: Callable[[], int]) -> list[Com
     """now: milliseconds UTC, for the limit on wrong numbers."""
 
     async def issue(session: Session, frame: OfStall) -> TicketOut:
-        _require_staff(session)
+        _require(STAFF, session)
         ticket = await queues.issue(frame.stall_id, actor_of(session), key=frame.key)
         return ticket_out(ticket, private=True)
 
     async def call_next(session: Session, frame: OfStall) -> TicketOut:
-        _require_staff(session)
+        _require(STAFF, session)
         ticket = await queues.call_next(frame.stall_id, actor_of(session), key=frame.key)
         return ticket_out(ticket, private=True)
 
     async def follow(session: Session, frame: FollowFrame) -> TicketOut:
+        _require(SIGNED_IN, session)
         with guarded_numbers(limits, session.id, now()):
             ticket = await queues.follow(
                 frame.stall_id,
@@ -68,8 +70,7 @@ def commands(queues: Queues, limits: Limits, now: Callable[[], int]) -> list[Com
 
     def act(verb: str) -> Command:
         async def change(session: Session, frame: OfTicket) -> TicketOut:
-            if verb != "finish":
-                _require_staff(session)
+            _require(SIGNED_IN if verb == "finish" else STAFF, session)
             by = actor_of(session)
             ticket = await change_ticket(queues, verb, frame.ticket_id, by, frame.key)
             return ticket_out(ticket, private=True)
@@ -84,6 +85,6 @@ def commands(queues: Queues, limits: Limits, now: Callable[[], int]) -> list[Com
     ]
 
 
-def _require_staff(session: Session) -> None:
-    if STAFF.isdisjoint(session.roles):
+def _require(roles: frozenset[str], session: Session) -> None:
+    if roles.isdisjoint(session.roles):
         raise Problem(403, "forbidden", "Your role does not allow this.")

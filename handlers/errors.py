@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from accounts import model as accounts
+from accounts.staff import model as staff
 from queueing import model as queueing
 from queueing.stalls import model as stalls
 from sql.errors import (
@@ -184,6 +185,19 @@ REFUSALS: Final = Refusals(
         accounts.CodeRefused: 400,
         accounts.WeChatRefused: 502,
         accounts.WeChatUnavailable: 503,
+        staff.SignInRefused: 401,
+        staff.TotpRequired: 401,
+        staff.TotpRefused: 401,
+        staff.TotpWrong: 422,
+        staff.PasswordWrong: 422,
+        staff.WeakPassword: 422,
+        staff.UnfitLoginName: 422,
+        staff.LoginNameTaken: 409,
+        staff.StaffNotFound: 404,
+        staff.NotOneself: 409,
+        staff.LastOwner: 409,
+        staff.TotpIsOn: 409,
+        staff.TotpNotBegun: 409,
         queueing.StallNotFound: 404,
         queueing.StallClosed: 409,
         queueing.StallDue: 409,

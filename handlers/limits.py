@@ -43,6 +43,11 @@ class Limit:
             return 0.0
         return max(0.0, empty_at + self._interval_ms - now - self._depth_ms) / 1000
 
+    def forgive(self, key: str) -> None:
+        """Take back one that was counted: it was not what is to be limited."""
+        if key in self._empty_at:
+            self._empty_at[key] -= self._interval_ms
+
     def __len__(self) -> int:
         return len(self._empty_at)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from accounts.staff.permissions import Permission, allowed
 from handlers.actors import actor
 from handlers.calls import ADMIN, Call
 from handlers.errors import FieldError, Problem
@@ -87,7 +88,7 @@ def _stall_routes(handlers: "_Handlers") -> list[Route]:
             handlers.list_stalls,
             query=Page,
             returns=Listing[StallForSeller],
-            who=ADMIN,
+            who=ADMIN | allowed(Permission.STALLS_READ),
             area=area,
             summary="All stalls",
         ),
@@ -98,7 +99,7 @@ def _stall_routes(handlers: "_Handlers") -> list[Route]:
             body=StallNew,
             returns=StallForSeller,
             status=201,
-            who=ADMIN,
+            who=ADMIN | allowed(Permission.STALLS_CHANGE),
             area=area,
             summary="Make a stall",
             errors=("stall.phone_taken",),
@@ -109,7 +110,7 @@ def _stall_routes(handlers: "_Handlers") -> list[Route]:
             handlers.change,
             body=StallPatch,
             returns=StallForSeller,
-            who=ADMIN,
+            who=ADMIN | allowed(Permission.STALLS_CHANGE),
             area=area,
             summary="Change a stall, disable it, set its sign-up code",
             errors=("stall.not_found", "stall.phone_taken"),
@@ -121,7 +122,7 @@ def _stall_routes(handlers: "_Handlers") -> list[Route]:
             body=Renewal,
             returns=RenewalOut,
             status=201,
-            who=ADMIN,
+            who=ADMIN | allowed(Permission.MONTHS_GIVE),
             idempotent=True,
             area=area,
             summary="Add months by hand, with a reason",
@@ -132,7 +133,7 @@ def _stall_routes(handlers: "_Handlers") -> list[Route]:
             "/api/v1/admin/stalls/{stall_id}/months",
             handlers.months,
             returns=list[MonthOut],
-            who=ADMIN,
+            who=ADMIN | allowed(Permission.STALLS_READ),
             area=area,
             summary="The stall's account of months, newest first",
             errors=("stall.not_found",),
@@ -142,7 +143,7 @@ def _stall_routes(handlers: "_Handlers") -> list[Route]:
             "/api/v1/admin/stalls/{stall_id}/sellers",
             handlers.release_sellers,
             returns=StallForSeller,
-            who=ADMIN,
+            who=ADMIN | allowed(Permission.STALLS_CHANGE),
             area=area,
             summary="Take the stall back from its seller, so that it can be signed up anew",
             errors=("stall.not_found",),
@@ -158,7 +159,7 @@ def _other_routes(handlers: "_Handlers") -> list[Route]:
             handlers.statistics,
             query=Period,
             returns=StatisticsOut,
-            who=ADMIN,
+            who=ADMIN | allowed(Permission.STATISTICS_READ),
             area="admin: statistics",
             summary="Numbers, waits and abandonment over business dates",
         ),
@@ -168,7 +169,7 @@ def _other_routes(handlers: "_Handlers") -> list[Route]:
             handlers.jobs,
             query=JobPage,
             returns=Listing[RunOut],
-            who=ADMIN,
+            who=ADMIN | allowed(Permission.JOBS_READ),
             area="admin: jobs",
             summary="Runs of the timed jobs, newest first",
         ),
@@ -196,7 +197,7 @@ class _Handlers:
 
     async def change(self, call: Call) -> StallForSeller:
         stall_id = call.params["stall_id"]
-        return self._out(await self._stalls.change(stall_id, given(call.body)))
+        return self._out(await self._stalls.change(stall_id, given(call.body), by=actor(call)))
 
     async def renew(self, call: Call) -> RenewalOut:
         renewed = await self._stalls.renew(
@@ -213,7 +214,8 @@ class _Handlers:
         return [_month_out(entry) for entry in await self._stalls.months(stall.id)]
 
     async def release_sellers(self, call: Call) -> StallForSeller:
-        return self._out(await self._stalls.release_sellers(call.params["stall_id"]))
+        stall_id = call.params["stall_id"]
+        return self._out(await self._stalls.release_sellers(stall_id, by=actor(call)))
 
     async def statistics(self, call: Call) -> StatisticsOut:
         first, last = _dates(call.query, today=self._queues.business_date())

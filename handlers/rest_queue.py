@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from accounts.staff.permissions import Permission, allowed
 from handlers.actors import actor, actor_of, signed_in
-from handlers.calls import SIGNED_IN, Call, Response
+from handlers.calls import ADMIN, SIGNED_IN, Call, Response
 from handlers.errors import TooManyRequests
 from handlers.frames import event_item, event_rest
 from handlers.limits import Limits
@@ -36,6 +37,7 @@ from queueing.service import Queues
 from queueing.stalls.service import Stalls
 
 STAFF = frozenset({"seller", "admin"})
+READERS = ADMIN | allowed(Permission.TICKETS_READ)
 
 # What one answer of the event list holds at most.
 EVENTS_MAX = 1000
@@ -201,7 +203,7 @@ def _ticket_routes(handlers: "_Handlers") -> list[Route]:
             "/api/v1/tickets/{ticket_id}",
             handlers.ticket,
             returns=TicketOut,
-            who=SIGNED_IN,
+            who=SIGNED_IN | READERS,
             area="tickets",
             summary="A ticket, with how many are ahead and how long it may take",
             errors=("ticket.not_found",),
@@ -338,7 +340,7 @@ def _is_staff(call: Call, stall: Stall) -> bool:
     session = call.session
     if session is None:
         return False
-    if "admin" in session.roles:
+    if not READERS.isdisjoint(session.roles):
         return True
     return "seller" in session.roles and session.account_id in stall.sellers
 

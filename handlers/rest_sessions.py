@@ -6,7 +6,8 @@ import msgspec
 
 from accounts.model import Opened
 from accounts.service import People, Sessions
-from handlers import signing_in
+from accounts.staff.permissions import STAFF
+from handlers import cookies, signing_in
 from handlers.actors import signed_in
 from handlers.calls import SIGNED_IN, Call, Response
 from handlers.limits import Limits
@@ -41,7 +42,12 @@ def session_out(opened: Opened) -> SessionOut:
     )
 
 
-def routes(people: People, sessions: Sessions, limits: Limits) -> list[Route]:
+def routes(
+    people: People, sessions: Sessions, limits: Limits, *, secure: bool = False
+) -> list[Route]:
+    """secure: whether the pages are served over HTTPS."""
+    without_cookies = cookies.sign_out(secure=secure)
+
     async def sign_in(call: Call) -> SessionOut:
         opened = await signing_in.sign_in(
             people,
@@ -55,8 +61,10 @@ def routes(people: People, sessions: Sessions, limits: Limits) -> list[Route]:
         return session_out(opened)
 
     async def sign_out(call: Call) -> Response:
-        await sessions.end(signed_in(call))
-        return Response(204)
+        session = signed_in(call)
+        await sessions.end(session)
+        # The console signs in with cookies; what they hold is worth nothing from now on.
+        return Response(204, headers=without_cookies if session.app == "staff" else ())
 
     return [
         Route(
@@ -74,7 +82,7 @@ def routes(people: People, sessions: Sessions, limits: Limits) -> list[Route]:
             "/api/v1/sessions/current",
             sign_out,
             status=204,
-            who=SIGNED_IN,
+            who=SIGNED_IN | STAFF,
             area="sign-in",
             summary="Sign out; its sockets are closed",
         ),

@@ -18,8 +18,11 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.routing import Rule
 
+from accounts.audit.service import Audit
 from accounts.model import Session
 from accounts.service import Messages, People, Sessions
+from accounts.staff.passwords import Passwords
+from accounts.staff.service import Staff
 from accounts.wechat import MiniProgram
 from handlers import (
     old_route,
@@ -28,6 +31,7 @@ from handlers import (
     rest_admin,
     rest_queue,
     rest_sessions,
+    rest_staff,
 )
 from handlers.actors import actor_of
 from handlers.address import TrustedProxies
@@ -133,6 +137,9 @@ class App:
         )
         self.people = People(self.db, self.wechat, self.sessions)
         self.messages = Messages(self.db, self.wechat)
+        self.passwords = Passwords()
+        self.staff = Staff(self.db, self.sessions, self.passwords)
+        self.audit = Audit(self.db)
 
     def _build_queueing(self) -> None:
         queue = self.config.queue
@@ -269,9 +276,17 @@ class App:
         self.http: HTTPServer = http_server(self.front)
 
     def _routes(self) -> list[Route]:
+        secure = self.config.base_url.startswith("https:")
         routes = [
             *old_route.routes(self.dialect),
-            *rest_sessions.routes(self.people, self.sessions, self.limits),
+            *rest_sessions.routes(self.people, self.sessions, self.limits, secure=secure),
+            *rest_staff.routes(
+                self.staff,
+                self.audit,
+                self.limits,
+                max_age_s=self.config.session.max_s,
+                secure=secure,
+            ),
             *rest_queue.routes(self.queues, self.stalls, self.limits),
             *rest_admin.routes(self.queues, self.stalls, self._read_runs),
             *operations.routes(self._readiness, exposition(self.figures)),
@@ -325,6 +340,7 @@ class App:
         self.pulse.stop()
         await self.sessions.close()
         await self.wechat.close()
+        self.passwords.close()
         await self.db.close()
         log.info("stopped")
 
@@ -455,6 +471,7 @@ def openapi_text() -> str:
     nothing: Any = None
     routes = [
         *rest_sessions.routes(nothing, nothing, nothing),
+        *rest_staff.routes(nothing, nothing, nothing),
         *rest_queue.routes(nothing, nothing, nothing),
         *rest_admin.routes(nothing, nothing, nothing),
         *operations.routes(nothing, nothing),

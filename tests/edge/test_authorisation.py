@@ -17,7 +17,7 @@ from handlers import topics
 from queueing.model import Ticket
 from tests.edge.matrix import OBJECTS, Cell, Row, read
 from tests.edge.web import Answer, Web
-from tests.edge.world import IDENTITIES, World
+from tests.edge.world import MISSING_ACCOUNT, PASSWORD, STAFF_ROLES, World
 from tests.handlers.live import Client
 
 # ---------------------------------------------------------------- the tables
@@ -61,7 +61,128 @@ GET    /api/v1/admin/stalls/{stall_id}/months   | stall   | 401  401     403    
 DELETE /api/v1/admin/stalls/{stall_id}/sellers  | stall   | 401  401     403         403         403         403         403         200/200/404
 GET    /api/v1/admin/statistics/queue           | -       | 401  401     403         403         403         403         403         200
 GET    /api/v1/admin/jobs                       | -       | 401  401     403         403         403         403         403         200
+POST   /api/v1/admin/sessions                   | -       | 200  200     200         200         200         200         200         200
+GET    /api/v1/admin/me                         | -       | 401  401     403         403         403         403         403         403
+PATCH  /api/v1/admin/me                         | -       | 401  401     403         403         403         403         403         403
+POST   /api/v1/admin/me/password                | -       | 401  401     403         403         403         403         403         403
+PUT    /api/v1/admin/me/totp                    | -       | 401  401     403         403         403         403         403         403
+POST   /api/v1/admin/me/totp                    | -       | 401  401     403         403         403         403         403         403
+DELETE /api/v1/admin/me/totp                    | -       | 401  401     403         403         403         403         403         403
+GET    /api/v1/admin/accounts                   | -       | 401  401     403         403         403         403         403         403
+POST   /api/v1/admin/accounts                   | -       | 401  401     403         403         403         403         403         403
+GET    /api/v1/admin/accounts/{account_id}      | account | 401  401     403         403         403         403         403         403
+PATCH  /api/v1/admin/accounts/{account_id}      | account | 401  401     403         403         403         403         403         403
+DELETE /api/v1/admin/accounts/{account_id}      | account | 401  401     403         403         403         403         403         403
+POST   /api/v1/admin/accounts/{account_id}/restore  | account | 401  401  403        403         403         403         403         403
+POST   /api/v1/admin/accounts/{account_id}/password | account | 401  401  403        403         403         403         403         403
+GET    /api/v1/admin/audit                      | -       | 401  401     403         403         403         403         403         403
 """  # noqa: E501
+
+# The same for the back office: staff look everywhere, and do what their role is for. At the
+# counter they do nothing.
+STAFF_REST = """
+route                                               | object  | owner       operator    finance     support     readonly
+POST   /                                            | -       | 200         200         200         200         200
+GET    /healthz                                     | -       | 200         200         200         200         200
+GET    /readyz                                      | -       | 200         200         200         200         200
+GET    /metrics                                     | -       | 200         200         200         200         200
+GET    /api/v1/openapi.json                         | -       | 200         200         200         200         200
+POST   /api/v1/sessions                             | -       | 200         200         200         200         200
+DELETE /api/v1/sessions/current                     | -       | 204         204         204         204         204
+GET    /api/v1/stalls                               | -       | 200         200         200         200         200
+GET    /api/v1/stalls/{stall_id}                    | stall   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+GET    /api/v1/stalls/{stall_id}/queue              | stall   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+GET    /api/v1/stalls/{stall_id}/events             | stall   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+POST   /api/v1/stalls/{stall_id}/tickets            | stall   | 403         403         403         403         403
+POST   /api/v1/stalls/{stall_id}/call-next          | stall   | 403         403         403         403         403
+POST   /api/v1/stalls/{stall_id}/clear              | stall   | 403         403         403         403         403
+POST   /api/v1/stalls/{stall_id}/follow             | number  | 403         403         403         403         403
+GET    /api/v1/tickets/{ticket_id}                  | noted   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+GET    /api/v1/tickets/{ticket_id}                  | issued  | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+POST   /api/v1/tickets/{ticket_id}/call             | noted   | 403         403         403         403         403
+POST   /api/v1/tickets/{ticket_id}/recall           | called  | 403         403         403         403         403
+POST   /api/v1/tickets/{ticket_id}/finish           | called  | 403         403         403         403         403
+POST   /api/v1/tickets/{ticket_id}/no-show          | called  | 403         403         403         403         403
+POST   /api/v1/tickets/{ticket_id}/requeue          | no_show | 403         403         403         403         403
+POST   /api/v1/tickets/{ticket_id}/cancel           | noted   | 403         403         403         403         403
+POST   /api/v1/tickets/{ticket_id}/undo             | called  | 403         403         403         403         403
+GET    /api/v1/admin/stalls                         | -       | 200         200         200         200         200
+POST   /api/v1/admin/stalls                         | -       | 201         201         403         403         403
+PATCH  /api/v1/admin/stalls/{stall_id}              | stall   | 200/200/404 200/200/404 403         403         403
+POST   /api/v1/admin/stalls/{stall_id}/renewals     | stall   | 201/201/404 201/201/404 403         403         403
+GET    /api/v1/admin/stalls/{stall_id}/months       | stall   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+DELETE /api/v1/admin/stalls/{stall_id}/sellers      | stall   | 200/200/404 200/200/404 403         403         403
+GET    /api/v1/admin/statistics/queue               | -       | 200         200         200         200         200
+GET    /api/v1/admin/jobs                           | -       | 200         200         403         403         200
+POST   /api/v1/admin/sessions                       | -       | 200         200         200         200         200
+GET    /api/v1/admin/me                             | -       | 200         200         200         200         200
+PATCH  /api/v1/admin/me                             | -       | 200         200         200         200         200
+POST   /api/v1/admin/me/password                    | -       | 204         204         204         204         204
+PUT    /api/v1/admin/me/totp                        | -       | 409         409         409         409         409
+POST   /api/v1/admin/me/totp                        | -       | 201         201         201         201         201
+DELETE /api/v1/admin/me/totp                        | -       | 200         200         200         200         200
+GET    /api/v1/admin/accounts                       | -       | 200         403         403         403         403
+POST   /api/v1/admin/accounts                       | -       | 201         403         403         403         403
+GET    /api/v1/admin/accounts/{account_id}          | account | 200/200/404 403         403         403         403
+PATCH  /api/v1/admin/accounts/{account_id}          | account | 200/200/404 403         403         403         403
+DELETE /api/v1/admin/accounts/{account_id}          | account | 200/200/404 403         403         403         403
+POST   /api/v1/admin/accounts/{account_id}/restore  | account | 200/200/404 403         403         403         403
+POST   /api/v1/admin/accounts/{account_id}/password | account | 200/200/404 403         403         403         403
+GET    /api/v1/admin/audit                          | -       | 200         403         200         403         403
+"""  # noqa: E501
+
+STAFF_FRAMES = """
+frame            | object | owner        readonly
+auth             | -      | ok           ok
+ping             | -      | pong         pong
+unsubscribe      | stall  | ok=          ok=
+ack              | called | lost         lost
+ticket.issue     | stall  | role         role
+ticket.call_next | stall  | role         role
+ticket.follow    | number | role         role
+ticket.call      | noted  | role         role
+ticket.recall    | called | role         role
+ticket.finish    | called | role         role
+ticket.no_show   | called | role         role
+ticket.requeue   | no_show | role         role
+ticket.cancel    | noted  | role         role
+ticket.undo      | called | role         role
+subscribe        | stall  | ok=/ok=/lost ok=/ok=/lost
+"""
+
+STAFF_TOPICS = """
+topic           | object | owner        readonly
+stall:ID        | stall  | ok=/ok=/lost ok=/ok=/lost
+stall:ID:staff  | stall  | ok=/ok=/lost ok=/ok=/lost
+ticket:ID       | called | ok=/ok=/lost ok=/ok=/lost
+ticket:ID       | issued | ok=/ok=/lost ok=/ok=/lost
+me              | -      | ok=          ok=
+cabinets        | -      | lost         lost
+cabinet:ID      | stall  | lost         lost
+door:ID         | stall  | lost         lost
+auction-item:ID | stall  | lost         lost
+"""
+
+STAFF_QUERIES = """
+query       | object | owner        readonly
+login       | -      | ok           ok
+seller_list | -      | illegal      illegal
+menu        | stall  | illegal      illegal
+fetch       | -      | illegal      illegal
+note        | called | illegal      illegal
+push        | number | illegal      illegal
+hungry      | called | illegal      illegal
+call        | noted  | illegal      illegal
+done        | called | illegal      illegal
+done seller | called | illegal      illegal
+clear       | issued | illegal      illegal
+signup      | -      | illegal      illegal
+info        | -      | illegal      illegal
+admin       | -      | illegal      illegal
+renew       | -      | illegal      illegal
+update      | -      | illegal      illegal
+qrcode      | -      | illegal      illegal
+"""
 
 # auth: auth.required; late: session.expired; role: forbidden; lost: stall.not_found,
 # ticket.not_found or topic.not_found; taken: ticket.taken; wrong: ticket.invalid_number.
@@ -145,6 +266,8 @@ OLD_LONG = {
 GOOD = frozenset({"200", "201", "204", "ok", "pong"})
 ROUTES, COMMANDS = read(REST, good=GOOD), read(FRAMES, good=GOOD)
 SUBSCRIPTIONS, OLD_QUERIES = read(TOPICS, good=GOOD), read(QUERIES, good=GOOD)
+STAFF_ROUTES, STAFF_COMMANDS = read(STAFF_REST, good=GOOD), read(STAFF_FRAMES, good=GOOD)
+STAFF_SUBSCRIPTIONS, STAFF_OLD = read(STAFF_TOPICS, good=GOOD), read(STAFF_QUERIES, good=GOOD)
 
 # A cell takes MariaDB some twenty times as long, and the rules are the same: there the shorter
 # tables are tried, which write, read and refuse as the others do.
@@ -157,14 +280,14 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_every_route_has_a_row(world: World) -> None:
     routes = {f"{route.method} {route.path}" for route in world.app.table.routes}
 
-    assert routes == {row.name for row in ROUTES}
+    assert routes == {row.name for row in ROUTES} == {row.name for row in STAFF_ROUTES}
 
 
 @on_sqlite
 def test_every_frame_has_a_row(world: World) -> None:
     frames = set(world.app.desk._readers) | {"ping"}
 
-    assert frames == {row.name for row in COMMANDS}
+    assert frames == {row.name for row in COMMANDS} == {row.name for row in STAFF_COMMANDS}
 
 
 def test_every_kind_of_topic_has_a_row() -> None:
@@ -175,13 +298,15 @@ def test_every_kind_of_topic_has_a_row() -> None:
 
     assert {re.sub(r"\d+", "ID", name) for name in told} - {"topic"} == rows
     assert set(taken) == {name.partition(":")[0] for name in rows if ":" in name}
+    assert rows == {row.name for row in STAFF_SUBSCRIPTIONS}
 
 
 @on_sqlite
 def test_every_query_of_the_old_dialect_has_a_row(world: World) -> None:
     queries = set(world.app.dialect._queries) | {"login"}
 
-    assert queries == {row.name.partition(" ")[0] for row in OLD_QUERIES}
+    for rows in (OLD_QUERIES, STAFF_OLD):
+        assert queries == {row.name.partition(" ")[0] for row in rows}
 
 
 # ---------------------------------------------------------------- trying all of it
@@ -194,6 +319,7 @@ class Target(msgspec.Struct, frozen=True):
     ticket_id: int = 0
     number: int = 0
     seq: int = 0
+    account_id: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -220,6 +346,9 @@ async def targets(world: World, who: str, what: str) -> dict[str, list[Target]]:
         return {whose: [Target(stall_id=each) for each in stalls[whose]] for whose in OBJECTS}
     if what == "number":
         return await _numbers(world, who)
+    if what == "account":
+        clerk = Target(account_id=world.people["clerk"].account_id)
+        return {"own": [clerk], "foreign": [clerk], "missing": [Target(account_id=MISSING_ACCOUNT)]}
     tickets = await world.tickets(who, what)
     return {whose: [await _of(world, each) for each in tickets[whose]] for whose in OBJECTS}
 
@@ -260,7 +389,7 @@ class Trial:
 
     async def run(self, rows: list[Row]) -> str:
         for row in rows:
-            for who in IDENTITIES:
+            for who in dict.fromkeys(cell.who for cell in row.cells):
                 await self._run(row, who, [cell for cell in row.cells if cell.who == who])
         return "\n".join(self.wrong)
 
@@ -271,7 +400,7 @@ class Trial:
                 target = (await self._targets(row.given, who))[cell.whose][nth]
                 said[cell.whose].add(_anonymous(await self._try(row, cell, target)))
         hidden = {cell.outcome for cell in cells if cell.whose != "own"}
-        is_hidden = who != "admin" and len(hidden) == 1 and hidden <= HIDDEN
+        is_hidden = who not in {"admin", *STAFF_ROLES} and len(hidden) == 1 and hidden <= HIDDEN
         if is_hidden and len(said["foreign"] | said["missing"]) > 1:
             self.wrong.append(f"{row.name}, {who}: foreign and missing differ: {dict(said)}")
 
@@ -331,21 +460,43 @@ def _body(world: World, name: str, target: Target) -> Any:
         return {"name": "another", "phone": f"137{world.next():08d}"}
     if path.endswith("/renewals"):
         return {"months": 1, "reason": "paid in cash"}
+    if path.startswith(("/api/v1/admin/me", "/api/v1/admin/accounts", "/api/v1/admin/sessions")):
+        return _staff_body(world, name)
     return {"person": f"Li {world.next()}"} if method == "PATCH" else None
 
 
+def _staff_body(world: World, name: str) -> Any:
+    proof = {"password": PASSWORD}
+    return {
+        "POST /api/v1/admin/sessions": {"login_name": "clerk", **proof},
+        "PATCH /api/v1/admin/me": {"nickname": f"Li {world.next()}"},
+        "POST /api/v1/admin/me/password": {"old_password": PASSWORD, "new_password": PASSWORD},
+        "PUT /api/v1/admin/me/totp": {"totp": "000000"},
+        "POST /api/v1/admin/me/totp": proof,
+        "DELETE /api/v1/admin/me/totp": proof,
+        "POST /api/v1/admin/accounts": {
+            "login_name": f"new{world.next()}",
+            "role": "support",
+            **proof,
+        },
+        "PATCH /api/v1/admin/accounts/{account_id}": {"nickname": f"Li {world.next()}"},
+        "POST /api/v1/admin/accounts/{account_id}/password": {"new_password": PASSWORD},
+    }.get(name)
+
+
 @on_sqlite
-async def test_rest_is_as_its_table_says(world: World, web: Web) -> None:
+@pytest.mark.parametrize("rows", [ROUTES, STAFF_ROUTES], ids=["everybody", "staff"])
+async def test_rest_is_as_its_table_says(world: World, web: Web, rows: list[Row]) -> None:
     async def ask(row: Row, cell: Cell, target: Target) -> Reply:
         method, path = row.name.split()
-        at = path.format(stall_id=target.stall_id, ticket_id=target.ticket_id)
+        at = path.format_map(msgspec.structs.asdict(target))
         body, token = _body(world, row.name, target), world.people[cell.who].token
         answer = await web.ask(method, at, body, token=token)
         if answer.status == 204 and path.endswith("/current"):
             await world.refresh(cell.who)
         return Reply(str(answer.status), _told(answer))
 
-    assert await Trial(world, ask).run(ROUTES) == ""
+    assert await Trial(world, ask).run(rows) == ""
 
 
 def _told(answer: Answer) -> str:
@@ -365,7 +516,7 @@ async def test_frames_are_as_their_table_says(world: World) -> None:
         finally:
             client.hang_up()
 
-    assert await Trial(world, ask).run(COMMANDS) == ""
+    assert await Trial(world, ask).run(COMMANDS + STAFF_COMMANDS) == ""
 
 
 async def test_topics_are_as_their_table_says(world: World) -> None:
@@ -379,7 +530,7 @@ async def test_topics_are_as_their_table_says(world: World) -> None:
         finally:
             client.hang_up()
 
-    assert await Trial(world, ask).run(SUBSCRIPTIONS) == ""
+    assert await Trial(world, ask).run(SUBSCRIPTIONS + STAFF_SUBSCRIPTIONS) == ""
 
 
 async def _ask_frame(world: World, client: Client, row: Row, cell: Cell, target: Target) -> Reply:
@@ -469,7 +620,7 @@ async def test_the_old_dialect_is_as_its_table_says(world: World, web: Web) -> N
         assert answer.status == 200
         return _old_outcome(fields["query"], answer.json)
 
-    assert await Trial(world, ask).run(OLD_QUERIES) == ""
+    assert await Trial(world, ask).run(OLD_QUERIES + STAFF_OLD) == ""
 
 
 @on_sqlite
@@ -492,7 +643,7 @@ async def test_the_old_dialect_is_the_same_on_its_socket(world: World) -> None:
         assert answer == {"push": "whoareyou"}
         return Reply(cell.outcome, "")
 
-    assert await Trial(world, ask).run(OLD_QUERIES) == ""
+    assert await Trial(world, ask).run(OLD_QUERIES + STAFF_OLD) == ""
 
 
 async def test_a_session_nobody_gave_is_refused_before_anything_is_done(

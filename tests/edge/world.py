@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import argon2
 from sqlalchemy import select
 
+from accounts.audit.model import By
 from accounts.model import App as MiniProgramApp
+from accounts.staff import store as staff_store
+from accounts.staff.permissions import ROLES
 from queueing.model import Actor, Ticket
 from server.app import App
 from sql.database import Tx
@@ -19,7 +23,14 @@ ADMIN_OPENID = "openid-of-the-admin-0001"
 # a session without any role (and on the WebSocket says it is a board); "other" and "rival" are
 # strangers to the diner and to the seller.
 IDENTITIES = ("none", "expired", "board", "diner", "other", "seller", "rival", "admin")
+# The back office, beside "clerk", to whom all this is done.
+STAFF_ROLES = ROLES
 MISSING_STALL = 999
+MISSING_ACCOUNT = 999
+
+PASSWORD = "noodles at noon"
+# At a cost that a test can bear; whoever signs in pays what the hash says.
+PASSWORD_HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 
 # Written while nobody asks anything: by the runner of jobs, at times of its own.
 UNWATCHED = {"jobs", "job_runs"}
@@ -60,6 +71,9 @@ class World:
             await world._sign_in(name, program)  # type: ignore[arg-type]
         await world._sign_in("board", "diner")
         await world._open_again("board", "board")
+        for role in STAFF_ROLES:
+            await world._hire(role, role)
+        await world._hire("clerk", "support")
         world.stall_a = await world._open_stall("seller")
         world.stall_b = await world._open_stall("rival")
         return world
@@ -73,6 +87,14 @@ class World:
         )
         person.account_id = opened.session.account_id
         person.token, person.key = opened.jwt, opened.key_hex
+
+    async def _hire(self, name: str, role: str) -> None:
+        person = self.people[name] = Person(name, app="staff")
+        blank = {"nickname": "", "mobile": "", "email": "", "sex": 0, "avatar": "", "status": 1}
+        values = {**blank, "login_name": name, "role": role, "password_hash": PASSWORD_HASH}
+        made = await self.app.db.write(staff_store.create, values, by=By("system"))
+        person.account_id = made.id
+        await self._open_again(name, "staff")
 
     async def _open_again(self, name: str, program: MiniProgramApp) -> Person:
         """Another session of the same person, which replaces the one known here."""
@@ -155,6 +177,7 @@ class World:
 
     async def mend(self) -> None:
         """As it was before: nobody waits anywhere, and both sellers have their stalls."""
+        await self.app.staff.restore(self.people["clerk"].account_id, by=By("system"))
         for stall_id, seller in ((self.stall_a, "seller"), (self.stall_b, "rival")):
             if not (await self.app.stalls.get(stall_id)).sellers:
                 await self._claim(seller)
@@ -172,7 +195,8 @@ class World:
         secrets = {each.openid for each in self.people.values()}
         secrets |= {each.token for each in self.people.values() if each.token}
         secrets |= {each.key for each in self.people.values() if each.key}
-        if who == "admin":
+        secrets.add(PASSWORD_HASH)
+        if who == "admin" or who in STAFF_ROLES:
             return secrets
         secrets |= {self.phone_of(seller) for seller in ("seller", "rival") if seller != who}
         for diner in ("diner", "other"):
