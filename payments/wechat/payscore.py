@@ -238,13 +238,18 @@ class Payscore:
         return answer.apply_permissions_token
 
     async def permission(self, *, authorization_code: str = "", openid: str = "") -> Permission:
-        """By one of the two. Raises Refused, Unknown."""
+        """By one of the two; not granted where WeChat knows of none. Raises Refused, Unknown."""
         path = _permission_path(authorization_code, openid)
         # By code the service is enough; by openid the app belongs to it.
         query = {"service_id": self._service.service_id} if authorization_code else self._ours
-        answer = await self._client.call(
-            "permissions", "GET", f"{path}?{urlencode(query)}", _PermissionAnswer
-        )
+        try:
+            answer = await self._client.call(
+                "permissions", "GET", f"{path}?{urlencode(query)}", _PermissionAnswer
+            )
+        except RefusedV3 as error:
+            if error.err_code == "RESOURCE_NOT_EXISTS":
+                return Permission(is_granted=False)
+            raise
         return Permission(
             is_granted=answer.authorization_state == "AVAILABLE",
             openid=answer.openid,

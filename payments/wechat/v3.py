@@ -44,8 +44,8 @@ _BILL_FILE: Final = "/v3/billdownload/"
 class AddressesV3(msgspec.Struct, frozen=True, kw_only=True):
     """api: `https://api.mch.weixin.qq.com`; fallback: `https://api2.mch.weixin.qq.com`, or "".
 
-    notify: where WeChat tells of refunds. ca_file: trusted there instead of the system's
-    authorities, for a peer of one's own.
+    notify: where WeChat tells of refunds; "" for what the merchant's settings say.
+    ca_file: trusted there instead of the system's authorities, for a peer of one's own.
     """
 
     api: str
@@ -130,14 +130,14 @@ class WeChatPayV3:
             else {"out_trade_no": order.out_trade_no}
         )
         amount = {"refund": order.refund_fen, "total": order.total_fen, "currency": "CNY"}
-        body = number | {
+        body: dict[str, Any] = number | {
             "out_refund_no": order.out_refund_no,
-            "reason": cut(order.reason, 80),
-            "notify_url": self._addresses.notify,
             "amount": amount,
         }
-        if not order.reason:
-            del body["reason"]
+        if order.reason:
+            body["reason"] = cut(order.reason, 80)
+        if self._addresses.notify:
+            body["notify_url"] = self._addresses.notify
         answer = await self.call("refunds", "POST", _REFUNDS, _RefundAnswer, body=body)
         if answer.amount.refund != order.refund_fen:
             raise Unknown("refunds: the answer is about another amount")

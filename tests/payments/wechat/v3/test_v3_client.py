@@ -11,7 +11,9 @@ import pytest
 from payments.gateway import Reaction, RefundOrder, RefundState, Refused, Unknown
 from payments.wechat.bills import COLUMNS_LINE, TOTALS_LINE
 from payments.wechat.keys import key_of
-from payments.wechat.v3 import Echo, WeChatPayV3
+from payments.wechat.secrets import ApiV3Key
+from payments.wechat.signing_v3 import Identity
+from payments.wechat.v3 import AddressesV3, Echo, WeChatPayV3
 from tests.clock import Clock
 from tests.payments.wechat.v3.conftest import NOTIFY, PUBLIC_ID, MakeClient, Pairs, public_key
 from tests.payments.wechat.v3.platform import API_V3_KEY, MCH_ID, Platform
@@ -82,6 +84,24 @@ async def test_without_wechats_number_our_own_is_given(
     (body,) = platform.bodies
     assert body["out_trade_no"] == "P1"
     assert not {"transaction_id", "reason"} & set(body)
+
+
+async def test_without_an_address_the_merchants_settings_say_where_to_tell(
+    identity: Identity, api_v3_key: ApiV3Key, clock: Clock, platform: Platform, pairs: Pairs
+) -> None:
+    client = WeChatPayV3(
+        identity,
+        AddressesV3(api=platform.url, notify=""),
+        api_v3_key,
+        keys=[key_of(pairs.first.certificate)],
+        now=clock.now,
+    )
+    platform.says(ACCEPTED)
+
+    await client.refund(ORDER)
+    await client.aclose()
+
+    assert "notify_url" not in platform.bodies[0]
 
 
 async def test_a_refund_that_has_gone_back_says_when(

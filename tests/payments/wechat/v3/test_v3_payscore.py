@@ -473,6 +473,17 @@ async def test_a_permission_is_found_by_code_and_by_user(
     ]
 
 
+async def test_a_permission_nobody_knows_of_is_not_granted(
+    payscore: Payscore, platform: Platform
+) -> None:
+    platform.refuses("RESOURCE_NOT_EXISTS", status=404)
+    platform.refuses("NO_AUTH", status=403)
+
+    assert await payscore.permission(openid="o-1") == Permission(is_granted=False)
+    with pytest.raises(Refused):
+        await payscore.permission(openid="o-1")
+
+
 async def test_a_permission_is_given_back(payscore: Payscore, platform: Platform) -> None:
     platform.says(b"", status=204)
     platform.says(b"", status=204)
