@@ -12,10 +12,11 @@ from typing import Any
 import click
 import msgspec
 
+from accounts.model import AccountsError
+from server import admins, logs
 from server import app as wiring
 from server import demo as demo_server
 from server import doctor as examiner
-from server import logs
 from server.clock import now
 from server.config import Config, ConfigError, load, masked, what_is_off
 from sql.backup import backup as back_up
@@ -87,6 +88,19 @@ def check_config(file: str | None) -> None:
         click.echo(f"off: {text}")
 
 
+@main.command("check-books")
+@click.pass_obj
+def check_books(file: str | None) -> None:
+    """Check every promise about money; exit 1 when one is broken."""
+    config = _load(file)
+    found = _complete(wiring.check_books(config))
+    for violation in found:
+        click.echo(f"{violation.invariant} {violation.subject}: {violation.text}", err=True)
+    if found:
+        sys.exit(FAILED)
+    click.echo("the books are in order")
+
+
 @main.command("export-openapi")
 @click.argument("target", required=False, type=click.Path(dir_okay=False, path_type=Path))
 def export_openapi(target: Path | None) -> None:
@@ -131,6 +145,21 @@ def restore(file: str | None, source: Path) -> None:
     click.echo("restored" if kept is None else f"restored; the former database is {kept}")
 
 
+@main.command("create-admin")
+@click.argument("login")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.pass_obj
+def create_admin(file: str | None, login: str, password_stdin: bool) -> None:
+    """Make an owner of the back office, or give one a new password and no second factor."""
+    if not password_stdin:
+        # A password among the arguments is in everybody's list of processes.
+        raise click.UsageError("--password-stdin is missing: the password is read from there.")
+    config = _load(file)
+    password = sys.stdin.readline().rstrip("\r\n")
+    made = _complete(admins.make_owner(config, login, password))
+    click.echo(f"{login} is {'made' if made else 'reset'}, and an owner")
+
+
 def _load(file: str | None, overrides: dict[str, dict[str, Any]] | None = None) -> Config:
     try:
         config = load(file, overrides=overrides)
@@ -171,7 +200,7 @@ def _do(work: Callable[[], Any]) -> Any:
     except ConfigError as error:
         click.echo(f"configuration: {error}", err=True)
         sys.exit(WRONG_USAGE)
-    except DatabaseError as error:
+    except (AccountsError, DatabaseError) as error:
         click.echo(f"{error.title}: {error}", err=True)
     except (OSError, ValueError) as error:
         click.echo(f"{type(error).__name__}: {error}", err=True)

@@ -13,6 +13,7 @@ import msgspec
 
 from accounts import model as accounts
 from accounts.staff import model as staff
+from payments import model as payments
 from queueing import model as queueing
 from queueing.stalls import model as stalls
 from sql.errors import (
@@ -211,5 +212,23 @@ REFUSALS: Final = Refusals(
         queueing.NumberTaken: 409,
         queueing.UndoTooLate: 409,
         stalls.PhoneTaken: 409,
+        payments.DebtNotFound: 404,
+        payments.PaymentNotFound: 404,
+        payments.RefundNotFound: 404,
+        payments.DifferenceNotFound: 404,
+        payments.DebtPaid: 409,
+        payments.DebtCancelled: 409,
+        payments.DebtExpired: 409,
+        payments.PaymentPending: 409,
+        payments.PaymentUnknown: 503,
+        payments.PaymentRefused: 502,
+        payments.PaymentsUnavailable: 503,
+        payments.PaymentsStopped: 503,
+        payments.RefundTooMuch: 422,
+        payments.ReasonMissing: 422,
+        payments.SamePerson: 403,
+        payments.RefundNotWaiting: 409,
+        payments.RefundNotFailed: 409,
+        payments.CannotFulfil: 409,
     }
 )

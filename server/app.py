@@ -25,11 +25,14 @@ from accounts.staff.passwords import Passwords
 from accounts.staff.service import Staff
 from accounts.wechat import MiniProgram
 from handlers import (
+    notices,
     old_route,
     openapi,
     operations,
     rest_admin,
+    rest_payments,
     rest_queue,
+    rest_renewals,
     rest_sessions,
     rest_staff,
 )
@@ -50,6 +53,10 @@ from handlers.socket import LiveSocket
 from handlers.static import application, page_rules
 from handlers.topics import Topic
 from handlers.upgrade import Door
+from payments.ledger.model import Violation
+from payments.ledger.service import Books
+from payments.service import Payments
+from queueing.renewals.service import Renewals
 from queueing.service import Queues
 from queueing.stalls.pictures import Pictures
 from queueing.stalls.service import Defaults, Stalls
@@ -62,6 +69,7 @@ from server.metrics import Figures, HttpFigures, exposition
 from server.outbox import Outbox
 from server.reminders import reminder_message
 from server.schedule import schedule
+from server.wechatpay import NOTICE_PATHS, WeChatPay
 from sql import jobs as job_rows
 from sql.database import open_database
 from sql.errors import DatabaseError
@@ -108,6 +116,7 @@ class App:
             await self.db.close()
             raise
         self._build_accounts()
+        self._build_payments()
         self._build_queueing()
         self._build_live()
         self._build_jobs()
@@ -141,6 +150,18 @@ class App:
         self.staff = Staff(self.db, self.sessions, self.passwords)
         self.audit = Audit(self.db)
 
+    def _build_payments(self) -> None:
+        config = self.config
+        self.wechatpay = WeChatPay(config, now=self.now)
+        self.books = Books(self.db)
+        self.payments = Payments(
+            self.db,
+            self.wechatpay.gateway,
+            merchant=self.wechatpay.who_we_are,
+            two_person_above_fen=config.payments.two_person_above_fen,
+            readers=self.wechatpay.readers,
+        )
+
     def _build_queueing(self) -> None:
         queue = self.config.queue
         self.queues = Queues(
@@ -148,6 +169,9 @@ class App:
             now=self.now,
             send_reminder=self._send_reminder,
             shared=self.config.is_shared,
+        )
+        self.renewals = Renewals(
+            self.db, self.payments, now=self.now, price_fen=queue.month_price_fen
         )
         self.pictures = Pictures(Path(self.config.server.media_dir))
         self.stalls = Stalls(
@@ -227,6 +251,8 @@ class App:
                 self.sessions,
                 self.queues,
                 self.stalls,
+                self.payments,
+                self.books,
                 sweep_s=self.config.session.sweep_s,
             ),
             watches=watches,
@@ -236,7 +262,8 @@ class App:
         )
         # Apart from the jobs: WeChat may take its time, and calls must not wait for it.
         self.deliveries = self._runner(Watch("outbox", self.outbox.deliver_due, 2))
-        self.runners = [self.jobs, self.deliveries]
+        self.settling = self._runner(Watch("payments", self.payments.settle_due, 5))
+        self.runners = [self.jobs, self.deliveries, self.settling]
         if self.config.is_shared:
             self.runners.append(self._runner(Watch("streams", self._look_at_streams, 1)))
 
@@ -288,6 +315,9 @@ class App:
                 secure=secure,
             ),
             *rest_queue.routes(self.queues, self.stalls, self.limits),
+            *rest_renewals.routes(self.renewals, self.stalls, self._openid_of),
+            *rest_payments.routes(self.payments),
+            *notices.routes(self.payments.receive, NOTICE_PATHS),
             *rest_admin.routes(self.queues, self.stalls, self._read_runs),
             *operations.routes(self._readiness, exposition(self.figures)),
         ]
@@ -339,6 +369,7 @@ class App:
         await self.http.close_all_connections()
         self.pulse.stop()
         await self.sessions.close()
+        await self.wechatpay.close()
         await self.wechat.close()
         self.passwords.close()
         await self.db.close()
@@ -357,6 +388,12 @@ class App:
         if wakes:
             for runner in self.runners:
                 runner.wake(wakes)
+
+    async def _openid_of(self, account_id: int) -> str:
+        """Whom WeChat Pay is to ask for the money."""
+        account = await self.people.account(account_id)
+        assert account is not None
+        return account.openid
 
     def _authenticate(self, token: str) -> Session | Awaitable[Session]:
         return self.sessions.peek(token) or self.sessions.get(token)
@@ -460,6 +497,17 @@ def _limits(config: Config) -> Limits:
     return limits
 
 
+async def check_books(config: Config) -> list[Violation]:
+    """Check the books without serving. Raises DatabaseError."""
+    db = await open_database(config.database.url, now=system_now)
+    try:
+        await db.migrate()
+        books = Books(db)
+        return await books.check()
+    finally:
+        await db.close()
+
+
 def _sign_up_limit(config: Config) -> Limit:
     """Attempts to claim a stall, per account: a phone number is easily guessed."""
     per_hour = config.limits.sign_up_per_hour
@@ -473,6 +521,8 @@ def openapi_text() -> str:
         *rest_sessions.routes(nothing, nothing, nothing),
         *rest_staff.routes(nothing, nothing, nothing),
         *rest_queue.routes(nothing, nothing, nothing),
+        *rest_renewals.routes(nothing, nothing, nothing),
+        *rest_payments.routes(nothing),
         *rest_admin.routes(nothing, nothing, nothing),
         *operations.routes(nothing, nothing),
     ]

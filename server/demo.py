@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -23,6 +24,17 @@ ADMIN_OPENID = "demo-admin"
 STALLS = 8
 MONTHS = 6
 ROOT = Path(__file__).parent.parent
+
+# What the simulator says of its merchant, under the names of our settings.
+PAY_SETTINGS = (
+    "mch_id",
+    "api_v2_key",
+    "api_v3_key",
+    "merchant_key_file",
+    "merchant_cert_file",
+    "platform_keys_dir",
+    "payscore_service_id",
+)
 
 NAMES = (
     ("兰州拉面", ("牛肉拉面", "刀削面", "拌面")),
@@ -41,11 +53,14 @@ class Simulated(msgspec.Struct, frozen=True):
 
     url: str
     apps: dict[str, str]
+    pay: dict[str, Any]
 
 
 async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
     """Serve until told to stop. The simulators and the rush are processes of their own."""
-    processes = [await _spawn("simulators", "--wechat-port", "0")]
+    processes = [
+        await _spawn("simulators", "--wechat-port", "0", "--keys-dir", str(_folder() / "keys"))
+    ]
     running: wiring.App | None = None
     try:
         wechat = await _introduce(processes[0])
@@ -81,6 +96,11 @@ def demo_config(port: int, wechat: Simulated) -> Config:
                 "api_url": wechat.url,
                 **wechat.apps,
             },
+            "wechatpay": {
+                "url": wechat.url,
+                **{name: wechat.pay[name] for name in PAY_SETTINGS},
+                "allow_simulator": True,
+            },
             "queue": {"admin_openids": ADMIN_OPENID},
             # Eight stalls' crowds share one address here.
             "limits": {"address_per_s": 3000, "address_burst": 15000, "sign_in_per_min": 6000},
@@ -88,10 +108,14 @@ def demo_config(port: int, wechat: Simulated) -> Config:
     )
 
 
+def _folder() -> Path:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    return FOLDER.resolve()
+
+
 def _secret() -> str:
     """A secret of this folder's own, so that tokens outlive a restart."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    file = FOLDER / "secret"
+    file = _folder() / "secret"
     if not file.exists():
         file.touch(mode=0o600)
         file.write_text(secrets.token_hex(32))
@@ -189,6 +213,7 @@ def _addresses(config: Config, wechat: str, token: str) -> str:
         f"  API documents       {base}/docs",
         f"  metrics             {base}/metrics",
         f"  WeChat (simulated)  {wechat}/",
+        f"  a seller renews     {base}/h5/renew/?code=sim:demo-seller-1:{secrets.token_hex(3)}",
         "",
         "  REST, as the seller of stall 1:",
         f"    curl -X POST {base}/api/v1/stalls/1/tickets -H 'Authorization: Bearer {token}'",

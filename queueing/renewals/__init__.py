@@ -1,0 +1,1 @@
+"""Months that a seller pays for: there when, and only when, the money is."""

@@ -1,0 +1,117 @@
+"""What is promised to a debt, and what happens in the transaction that pays or refunds it."""
+
+from sqlalchemy import insert, select, update
+
+from payments.gateway import PaymentFact
+from payments.model import CannotFulfil, Debt, Refund
+from payments.store import owe
+from queueing.model import NotYourStall, StallNotFound
+from queueing.stalls import store as stalls
+from queueing.store import load_stalls
+from sql.database import Tx
+from sql.tables.queueing import stall_purchases
+
+# The kind of our debts.
+MONTHS = "stall_months"
+
+
+def owe_months(
+    tx: Tx, *, stall_id: int, seller: int, months: int, price_fen: int, expires_at: int
+) -> Debt:
+    """Let the stall's seller owe for months. Raises StallNotFound, NotYourStall."""
+    stall = load_stalls(tx, [stall_id]).get(stall_id)
+    if stall is None:
+        raise StallNotFound
+    if seller not in stall.sellers:
+        raise NotYourStall
+    debt = owe(
+        tx,
+        kind=MONTHS,
+        subject=stall_id,
+        payer_id=seller,
+        amount_fen=months * price_fen,
+        description=f"{stall.name} {months}个月"[:40],
+        expires_at=expires_at,
+    )
+    row = {
+        "debt_id": debt.id,
+        "stall_id": stall_id,
+        "months": months,
+        "bought_at": tx.now,
+        "delivered_at": None,
+        "taken_back": 0,
+    }
+    tx.execute(insert(stall_purchases), row)
+    return debt
+
+
+def deliver(tx: Tx, debt: Debt, fact: PaymentFact) -> None:
+    """The debt is paid: add the months, once. Raises CannotFulfil for a stall that is gone."""
+    row = _purchase(tx, debt.id)
+    if row is None:
+        raise CannotFulfil(f"nothing was promised for debt {debt.id}")
+    if row[1] is not None:
+        return
+    try:
+        stalls.renew(
+            tx,
+            debt.subject,
+            months=row[0],
+            reason=f"paid, {fact.out_trade_no}",
+            by=debt.payer_id,
+        )
+    except StallNotFound as error:
+        raise CannotFulfil(f"stall {debt.subject} is gone") from error
+    tx.execute(
+        update(stall_purchases)
+        .where(stall_purchases.c.debt_id == debt.id)
+        .values(delivered_at=tx.now)
+    )
+
+
+def take_back(tx: Tx, debt: Debt, _refund: Refund) -> None:
+    """Some of the money went back: so do as many whole months, as far as they are left.
+
+    A month that has been charged since was used; it stays charged.
+    """
+    row = _purchase(tx, debt.id)
+    if row is None or row[1] is None or not debt.amount_fen:
+        return
+    bought, _, taken_back = row
+    due = bought * debt.refunded_fen // debt.amount_fen - taken_back
+    if due > 0:
+        stalls.take_months(tx, debt.subject, months=due, reason=f"refunded, debt {debt.id}", by=0)
+        tx.execute(
+            update(stall_purchases)
+            .where(stall_purchases.c.debt_id == debt.id)
+            .values(taken_back=taken_back + due)
+        )
+
+
+def _purchase(tx: Tx, debt_id: int) -> tuple[int, int | None, int] | None:
+    """months, delivered_at, taken_back; locked."""
+    row = tx.execute(
+        select(
+            stall_purchases.c.months,
+            stall_purchases.c.delivered_at,
+            stall_purchases.c.taken_back,
+        )
+        .where(stall_purchases.c.debt_id == debt_id)
+        .with_for_update()
+    ).first()
+    return None if row is None else (row.months, row.delivered_at, row.taken_back)
+
+
+def owe_once(
+    tx: Tx, stall_id: int, seller: int, months: int, price_fen: int, expires_at: int
+) -> str:
+    """As owe_months, the debt's id as the text that a repeat of the key is answered with."""
+    debt = owe_months(
+        tx,
+        stall_id=stall_id,
+        seller=seller,
+        months=months,
+        price_fen=price_fen,
+        expires_at=expires_at,
+    )
+    return str(debt.id)
