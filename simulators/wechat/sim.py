@@ -16,7 +16,7 @@ from simulators.wechat import api, control, page
 from simulators.wechat.apps import APPS, App
 from simulators.wechat.logins import Logins
 from simulators.wechat.messages import Messages
-from simulators.wechat.pay import WeChatPay, v2
+from simulators.wechat.pay import WeChatPay, v2, v3_common, v3_score
 from simulators.wechat.pay import control as pay_control
 from simulators.wechat.quota import Quota
 from simulators.wechat.tokens import Tokens
@@ -107,7 +107,7 @@ class WeChat:
         given = {"sim": self}
         handlers = [
             *(*api.HANDLERS, *control.HANDLERS, *page.HANDLERS),
-            *(*v2.HANDLERS, *pay_control.HANDLERS),
+            *(*v2.HANDLERS, *v3_common.HANDLERS, *v3_score.HANDLERS, *pay_control.HANDLERS),
         ]
         return Application(
             [(path, handler, given) for path, handler in handlers],

@@ -12,18 +12,21 @@ from tornado.web import RequestHandler
 
 from simulators.clock import utc_text
 from simulators.wechat.control import ControlHandler, Strict
-from simulators.wechat.pay import scans, signing, v2
+from simulators.wechat.pay import scans, signing, v2, v3_common, v3_score
+from simulators.wechat.pay.errors import V3Refusal
 from simulators.wechat.pay.faults import AnswerFault, NoticeFault, PayFault
-from simulators.wechat.pay.merchant import API_V2_KEY
+from simulators.wechat.pay.merchant import API_V2_KEY, MCH_ID
 from simulators.wechat.pay.notifier import Attempt, Notice, NoticeKind
 from simulators.wechat.pay.orders import PREPAY_LIFE_S, NotPayable, Order
+from simulators.wechat.pay.platform import Stage
 from simulators.wechat.pay.refunds import Plan, Refund
+from simulators.wechat.pay.score_orders import ScoreOrder
 from simulators.wechat.pay.settings import RefundResult, Settings
 
 if TYPE_CHECKING:
     from simulators.wechat.pay.wechatpay import WeChatPay
 
-ENDPOINTS = v2.ENDPOINTS
+ENDPOINTS = (*v2.ENDPOINTS, *v3_common.ENDPOINTS, *v3_score.ENDPOINTS)
 NOTICES = tuple(f"notify.{kind}" for kind in (*get_args(NoticeKind), "native"))
 PATTERNS = ("*", "v3.*", "notify.*")
 SHOWN_MAX = 100
@@ -275,6 +278,133 @@ class Block(MoneyControl):
         self.say({"blocked": self.money.settings.is_blocked})
 
 
+class ScoreRef(Strict):
+    out_order_no: str = ""
+    package: str = ""
+
+    def find(self, money: WeChatPay) -> ScoreOrder:
+        """Raises KeyError."""
+        orders = money.score.all
+        by_package = (o for o in orders.values() if self.package and o.package == self.package)
+        found = orders.get(self.out_order_no) or next(by_package, None)
+        if found is None:
+            raise KeyError(f"no Payscore order {self.out_order_no or self.package!r}")
+        return found
+
+
+class ScoreConfirm(ScoreRef):
+    """extra_data: what the page gave to wx.openBusinessView; its sign is checked when given."""
+
+    openid: str = "o-somebody"
+    extra_data: dict[str, str] | None = None
+
+
+class Permit(Strict):
+    """The token opens the service to the merchant; is_closed closes what it opened."""
+
+    token: str
+    openid: str = "o-somebody"
+    is_closed: bool = False
+
+
+class DeductOrder(Strict):
+    """fails: how often the deduction fails, of one order or of the next to be completed."""
+
+    fails: int
+    out_order_no: str = ""
+
+
+class FitnessOrder(Strict):
+    openid: str
+    is_unfit: bool = False
+    is_overdue: bool = False
+
+
+class StageOrder(Strict):
+    stage: Stage
+
+
+BUSINESS_FIELDS = {"mch_id", "package", "timestamp", "nonce_str", "sign_type", "sign"}
+
+
+class ConfirmScore(MoneyControl):
+    """The user confirms; a refusal of the phone's is answered as its text."""
+
+    def post(self) -> None:
+        asked = self.body_as(ScoreConfirm)
+        extra = asked.extra_data
+        ref = ScoreRef(package=extra.get("package", "")) if extra is not None else asked
+        order = ref.find(self.money)
+        if extra is not None:
+            self._check(extra)
+        try:
+            self.money.score.confirm(order, asked.openid)
+        except V3Refusal as refusal:
+            raise NotPayable(refusal.message) from refusal
+        self.say({**order.shown(), "query_id": order.query_id})
+
+    @staticmethod
+    def _check(extra: dict[str, str]) -> None:
+        if set(extra) != BUSINESS_FIELDS:
+            raise ValueError(f"extraData must have {', '.join(sorted(BUSINESS_FIELDS))}")
+        if extra["mch_id"] != MCH_ID or extra["sign_type"] != "HMAC-SHA256":
+            raise ValueError("extraData names another merchant or sign_type")
+        if not signing.is_signed_v2(extra, API_V2_KEY, "HMAC-SHA256"):
+            raise ValueError("extraData's sign is wrong")
+
+
+class RefuseScore(MoneyControl):
+    """The user turns away: nothing changes, and nobody is told."""
+
+    def post(self) -> None:
+        self.say(self.body_as(ScoreRef).find(self.money).shown())
+
+
+class PermitScore(MoneyControl):
+    def post(self) -> None:
+        asked, permissions = self.body_as(Permit), self.money.permissions
+        permission = permissions.of_token(asked.token)
+        try:
+            if asked.is_closed:
+                permissions.end(permission, "用户关闭")
+            else:
+                permissions.grant(permission, asked.openid)
+        except V3Refusal as refusal:
+            raise NotPayable(refusal.message) from refusal
+        self.money.permission_told(permission)
+        self.say(permission.shown())
+
+
+class Deduct(MoneyControl):
+    def post(self) -> None:
+        asked, score = self.body_as(DeductOrder), self.money.score
+        if asked.out_order_no:
+            score.all[asked.out_order_no].deduct_failures = asked.fails
+        else:
+            score.failures_planned = asked.fails
+        self.say({"fails": asked.fails})
+
+
+class Fitness(MoneyControl):
+    """Who may not use Payscore: by assessment, or for an unpaid order elsewhere."""
+
+    def post(self) -> None:
+        asked, score = self.body_as(FitnessOrder), self.money.score
+        (score.unfit.add if asked.is_unfit else score.unfit.discard)(asked.openid)
+        (score.overdue.add if asked.is_overdue else score.overdue.discard)(asked.openid)
+        self.say({"unfit": sorted(score.unfit), "overdue": sorted(score.overdue)})
+
+
+class Certificate(MoneyControl):
+    """Turn the platform's certificate over, one step at a time."""
+
+    def post(self) -> None:
+        platform = self.money.platform
+        platform.turn(self.body_as(StageOrder).stage)
+        given = [pair.serial for pair in platform.certificates]
+        self.say({"given": given, "signing": platform.signing.serial})
+
+
 class Idle(MoneyControl):
     """Answers when nothing is under way and nothing is due."""
 
@@ -305,6 +435,13 @@ def state_of(money: WeChatPay) -> dict[str, Any]:
         "settings": money.settings,
         "orders": [shown_order(o) for o in list(money.orders.all.values())[-SHOWN_MAX:]],
         "refunds": [shown_refund(r) for r in list(money.refunds.all.values())[-SHOWN_MAX:]],
+        "score_orders": [
+            {**order.shown(), "package": order.package}
+            for order in list(money.score.all.values())[-SHOWN_MAX:]
+        ],
+        "permissions": [
+            {"token": p.token, **p.shown()} for p in list(money.permissions.all.values())
+        ],
         "notices": [shown_notice(n) for n in money.notifier.all[-SHOWN_MAX:]],
         "scans": money.scans[-SHOWN_MAX:],
         "ledger": money.ledger.sums(),
@@ -369,6 +506,12 @@ HANDLERS: list[tuple[str, type[RequestHandler]]] = [
     (r"/sim/pay/notices", Notices),
     (r"/sim/pay/notify/again", NotifyAgain),
     (r"/sim/pay/notify/block", Block),
+    (r"/sim/pay/score/confirm", ConfirmScore),
+    (r"/sim/pay/score/refuse", RefuseScore),
+    (r"/sim/pay/score/permit", PermitScore),
+    (r"/sim/pay/score/deduct", Deduct),
+    (r"/sim/pay/score/people", Fitness),
+    (r"/sim/pay/certificate", Certificate),
     (r"/sim/pay/idle", Idle),
     (r"/sim/pay/ledger", Books),
     (r"/sim/pay/introduction", Introduction),

@@ -55,7 +55,7 @@ class Order(msgspec.Struct):
     sign_type: SignType
     created_s: float
     expires_s: float
-    has_own_end: bool = False
+    merchant_no: str = ""
     request: dict[str, str] = {}
     attach: str = ""
     device_info: str = ""
@@ -75,11 +75,13 @@ class Order(msgspec.Struct):
         return self.transaction_id != ""
 
     @property
+    def book_no(self) -> str:
+        """The number under which the merchant asked for this money."""
+        return self.merchant_no or self.out_trade_no
+
+    @property
     def cash_fee(self) -> int:
         return self.total_fee - self.coupon_fee
-
-    def is_of_appid(self, appid: str) -> bool:
-        return self.appid == appid
 
 
 class Orders:
@@ -196,7 +198,6 @@ class Orders:
             sign_type=sign_type,
             created_s=now_s,
             expires_s=times.of_digits(ends) if ends else now_s + ORDER_LIFE_S,
-            has_own_end=bool(ends),
             request=_kept(fields),
             attach=fields.get("attach", ""),
             device_info=fields.get("device_info", ""),

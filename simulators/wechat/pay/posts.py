@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -114,13 +113,13 @@ def _xml(said: dict[str, str], kind: str) -> Post:
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A V3 notification before it is sealed."""
+    """A V3 notification before it is sealed; it tells what was so when it happened."""
 
     event_type: str
     summary: str
     original_type: str
     associated_data: str
-    resource: Callable[[], dict[str, Any]]
+    resource: dict[str, Any]
 
 
 def v3(event: Event, notice_id: str, platform: Platform, pair: Pair, clock: VirtualClock) -> Writer:
@@ -129,9 +128,9 @@ def v3(event: Event, notice_id: str, platform: Platform, pair: Pair, clock: Virt
 
     def write(fault: PayFault | None) -> Post:
         kind = kind_of(fault)
-        resource = event.resource()
+        resource = event.resource
         if kind == "tampered_amount":
-            resource = _dearer(resource)
+            resource = dearer(resource)
         body = NONSENSE if kind == "nonsense" else _sealed(event, notice_id, created_s, resource)
         return Post(_v3_headers(body, kind, platform, pair, clock), body)
 
@@ -189,13 +188,13 @@ AMOUNTS = frozenset({"total", "refund", "payer_total", "payer_refund", "amount"}
 }
 
 
-def _dearer(value: Any) -> Any:
+def dearer(value: Any) -> Any:
     """Every amount one fen more."""
     if isinstance(value, list):
-        return [_dearer(item) for item in value]
+        return [dearer(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
-        name: item + 1 if name in AMOUNTS and isinstance(item, int) else _dearer(item)
+        name: item + 1 if name in AMOUNTS and isinstance(item, int) else dearer(item)
         for name, item in value.items()
     }

@@ -31,6 +31,7 @@ class Refund(msgspec.Struct):
     total_fee: int
     version: Literal["V2", "V3"]
     created_s: float
+    book_no: str = ""
     desc: str = ""
     notify_url: str = ""
     state: RefundResult = "PROCESSING"
@@ -94,6 +95,7 @@ class Refunds:
             total_fee=asked.total_fee,
             version=asked.version,
             created_s=self._clock.now_s(),
+            book_no=order.book_no,
             desc=asked.desc,
             notify_url=asked.notify_url,
         )
@@ -111,6 +113,11 @@ class Refunds:
         refund.done_s = self._clock.now_s()
         if result != "PROCESSING":
             self._told(refund)
+
+    def again(self, refund: Refund) -> None:
+        """A refund that went wrong sets out once more, another way."""
+        refund.state = "PROCESSING"
+        self._follow(refund, self._plan())
 
     def _follow(self, refund: Refund, plan: Plan) -> None:
         if plan.result == "PROCESSING":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import ssl
 from pathlib import Path
 
@@ -24,12 +25,22 @@ from simulators.wechat.pay.merchant import (
 )
 from simulators.wechat.pay.notifier import Attempt, Notice, NoticeKind, Notifier, new_id
 from simulators.wechat.pay.orders import Order, Orders, common, paid_fields
+from simulators.wechat.pay.permissions import Permission, Permissions
 from simulators.wechat.pay.platform import Platform
 from simulators.wechat.pay.posts import Event
 from simulators.wechat.pay.refunds import Refund, Refunds
+from simulators.wechat.pay.score import Score, Told
+from simulators.wechat.pay.score_orders import ScoreOrder
 from simulators.wechat.pay.settings import Settings
+from simulators.wechat.pay.v3_common import refund_event
 
 CALLS_MAX = 2000
+SUMMARIES = {
+    "USER_CONFIRM": "用户确认成功",
+    "USER_PAID": "用户支付成功",
+    "USER_OPEN_SERVICE": "用户开启服务",
+    "USER_CLOSE_SERVICE": "用户关闭服务",
+}
 
 
 class PayCall(msgspec.Struct, frozen=True):
@@ -66,6 +77,13 @@ class WeChatPay:
         self.orders = Orders(self.clock, logins, self.settings)
         self.refunds = Refunds(self.clock, self.agenda, self.settings, self._refund_done)
         self.notifier.begin(self.faults, self.settings)
+        self.score = Score(
+            self.clock, self.agenda, self.settings, self._score_told, self._score_paid
+        )
+        self.permissions = Permissions(self.clock)
+        self.nonces: dict[str, float] = {}
+        # By token: until when, and the file.
+        self.downloads: dict[str, tuple[float, bytes]] = {}
         self.short_urls: dict[str, str] = {}
         self.scans: list[Attempt] = []
         self.calls: list[PayCall] = []
@@ -155,7 +173,7 @@ class WeChatPay:
     def _refund_done(self, refund: Refund) -> None:
         if refund.state == "SUCCESS":
             self.ledger.money_out(
-                refund.out_trade_no,
+                refund.book_no,
                 refund.transaction_id,
                 refund.refund_fee,
                 refund.out_refund_no,
@@ -165,6 +183,44 @@ class WeChatPay:
         if refund.version == "V2":
             write = posts.v2_refund(_refund_facts(refund), refund.appid)
             self.tell("refund", refund.out_refund_no, refund.notify_url, write)
+        else:
+            event = refund_event(refund)
+            self.tell_v3("v3_refund", refund.out_refund_no, refund.notify_url, event)
+
+    def _score_told(self, order: ScoreOrder, what: Told) -> None:
+        event = Event(f"PAYSCORE.{what}", SUMMARIES[what], "payscore", "transaction", order.shown())
+        self.tell_v3("payscore", order.number, order.created.notify_url, event)
+
+    def permission_told(self, permission: Permission) -> None:
+        """Somebody opened the service to the merchant, or closed it."""
+        what = permission.event()["user_service_status"]
+        event = Event(
+            f"PAYSCORE.{what}", SUMMARIES[what], "payscore", "transaction", permission.event()
+        )
+        if url := permission.applied.notify_url:
+            self.tell_v3("payscore", permission.applied.authorization_code, url, event)
+
+    def _score_paid(self, score: ScoreOrder) -> None:
+        """A deduction is an order of its own kind, under a number of the vendor's."""
+        now_s, created = self.clock.now_s(), score.created
+        number = f"wxzff{times.digits(now_s)}{secrets.randbelow(10**9):09d}"
+        order = Order(
+            out_trade_no=number,
+            appid=created.appid,
+            trade_type="AUTH",
+            total_fee=score.paid_fen,
+            body=created.service_introduction,
+            notify_url=created.notify_url,
+            sign_type="HMAC-SHA256",
+            created_s=now_s,
+            expires_s=now_s,
+            merchant_no=score.number,
+            attach=f"wxzff|{score.order_id}|{score.number}",
+            payer=score.openid,
+        )
+        self.orders.add_paid(order)
+        score.transaction_id = order.transaction_id
+        self.ledger.money_in(score.number, order.transaction_id, order.total_fee)
 
     def strike(self, endpoint: str) -> PayFault | None:
         return self.faults.strike(endpoint)
