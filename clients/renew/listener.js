@@ -1,5 +1,5 @@
-// Hears from the WebSocket that something was paid. It only hurries the asking over REST, so it
-// keeps no seq and a lost event costs two seconds.
+// Hears from the WebSocket that a payment has an outcome. It only hurries the asking over REST,
+// so it keeps no seq, and a lost event costs two seconds.
 
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 20_000;
@@ -49,7 +49,7 @@ export class Listener {
       return;
     }
     if (frame.type === "hello") this.#greet(frame);
-    else if (frame.type === "event" && frame.name === "payment.succeeded") this.heard();
+    else if (isAboutPayment(frame)) this.heard();
   }
 
   #greet(hello) {
@@ -74,4 +74,9 @@ export class Listener {
     this.failures += 1;
     this.timer = setTimeout(() => this.start(), delay * (0.5 + Math.random() / 2));
   }
+}
+
+// payment.succeeded, and payment.returned where the money came too late.
+function isAboutPayment({ type, name }) {
+  return type === "event" && String(name).startsWith("payment.");
 }

@@ -262,14 +262,8 @@ class Renewal {
     if (!isWanted()) return;
     this.#placingEnds();
     const { out_trade_no: outTradeNo, amount_fen: amountFen } = made;
-    const endsAt = Date.now() + this.#goodFor(made);
-    this.#keepOrder({ ...order, outTradeNo, amountFen, endsAt });
+    this.#keepOrder({ ...order, outTradeNo, amountFen, endsAt: Date.now() + CODE_GOOD_MS });
     this.#openOrder();
-  }
-
-  #goodFor({ expires_at: expiresAt }) {
-    const leftMs = Date.parse(expiresAt) - (Date.now() + this.server.aheadMs);
-    return Number.isNaN(leftMs) ? CODE_GOOD_MS : Math.min(CODE_GOOD_MS, leftMs);
   }
 
   #notPlaced(refusal) {
@@ -372,8 +366,27 @@ class Renewal {
 
   #heard(payment) {
     this.screen.tell("network", "");
-    if (payment.status === "success") this.#paid(payment);
-    else if (["closed", "failed", "refunded"].includes(payment.status)) this.#over(payment.status);
+    const { state, debt_state: debtState } = payment;
+    if (debtState === "refunded") this.#over("refunded");
+    else if (payment.is_paid) this.#paid(payment);
+    else if (state === "success") this.#over("returned");
+    else if (debtState === "cancelled" || state === "closed") this.#over("closed");
+    else if (state === "failed") this.#over("failed");
+    else this.#keepTime(payment);
+  }
+
+  // Once: the server's clock is known to the second only, and the countdown is not to jump.
+  #keepTime(payment) {
+    const { order } = this;
+    if (order.isTimed) return;
+    const endsAt = Math.min(order.endsAt, Date.now() + this.#goodFor(payment));
+    this.#keepOrder(Object.assign(order, { isTimed: true, endsAt }));
+    this.#tick();
+  }
+
+  #goodFor({ expires_at: expiresAt }) {
+    const leftMs = Date.parse(expiresAt) - (Date.now() + this.server.aheadMs);
+    return Number.isNaN(leftMs) ? CODE_GOOD_MS : Math.min(CODE_GOOD_MS, leftMs);
   }
 
   #unheard(refusal) {

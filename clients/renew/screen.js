@@ -166,15 +166,16 @@ export class Screen {
   // after: the months left now, null while they are not known.
   drawReceipt(order, stall, after) {
     const { payment } = order;
-    this.tell("receipt-amount", yuan(payment.amount_fen ?? order.amountFen));
+    this.tell("receipt-amount", yuan(payment.amount_fen));
     this.tell("receipt-stall", stall.name);
     this.tell("receipt-months", this.texts.months(order.months));
     const asking = this.texts.balanceAsking(order.before);
     this.tell("receipt-balance", after === null ? asking : this.texts.balance(order.before, after));
-    const paidAt = Date.parse(payment.paid_at);
+    const paidAt = Date.parse(payment.paid_at ?? payment.ended_at);
     this.tell("receipt-time", Number.isNaN(paidAt) ? "–" : this.time.format(paidAt));
     this.tell("receipt-no", order.outTradeNo);
-    this.tell("receipt-transaction", payment.transaction_id || "–");
+    this.tell("receipt-transaction", payment.transaction_id ?? "");
+    at("receipt-transaction").parentElement.hidden = !payment.transaction_id;
   }
 }
 

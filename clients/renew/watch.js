@@ -41,9 +41,7 @@ export class Watch {
   // Lets the server ask WeChat now. Raises a Refusal.
   async refresh() {
     const payment = await this.server.refresh(this.outTradeNo);
-    if (!this.isOn) return;
-    if (payment?.status) this.told.heard(payment);
-    else this.hurry();
+    if (this.isOn) this.told.heard(payment);
   }
 
   async #askOnce() {

@@ -166,18 +166,21 @@ async def test_the_order_of_another_stall_is_forgotten(till: Till, seller: Selle
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("state", "debt_state", "words"),
     [
-        ("closed", "订单已关闭，请重新下单。"),
-        ("failed", "付款没有成功，请重新下单。"),
-        ("refunded", "这笔付款已经退回，月数没有增加。"),
+        ("closed", "unpaid", "订单已关闭，请重新下单。"),
+        ("submitted", "cancelled", "订单已关闭，请重新下单。"),
+        ("failed", "unpaid", "付款没有成功，请重新下单。"),
+        ("success", "refunded", "这笔付款已经退回，不计月数。"),
+        ("success", "cancelled", "钱到得太晚"),
     ],
 )
 async def test_an_order_that_ends_unpaid_is_told_and_can_be_made_again(
-    till: Till, seller: Seller, status: str, words: str
+    till: Till, seller: Seller, state: str, debt_state: str, words: str
 ) -> None:
     await seller.order(6)
-    till.only_order().status = status
+    order = till.only_order()
+    order.state, order.debt_state = state, debt_state
     await seller.sees(words)
     assert not await seller.page.locator("#qr").is_visible()
 
@@ -214,7 +217,7 @@ async def test_a_payment_in_the_last_moment_still_counts(till: Till, seller: Sel
 
 
 async def test_the_servers_own_time_limit_is_kept(till: Till, seller: Seller) -> None:
-    till.expires_at = "2000-01-01T00:00:00.000Z"
+    till.good_for_s = -1
     await seller.sign_in()
 
     await seller.press("微信支付")

@@ -9,6 +9,7 @@ import asyncio
 import io
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import segno
@@ -18,7 +19,7 @@ import tornado.websocket
 from tornado.testing import bind_unused_port
 
 from handlers.static import page_rules
-from tests.board.canteen import WEB
+from tests.board.canteen import WEB, rfc3339
 
 PAID_AT = "2026-11-20T04:05:06.789Z"
 
@@ -31,18 +32,22 @@ class Order:
     months: int
     amount_fen: int
     key: str
-    status: str = "submitted"
+    state: str = "submitted"
+    debt_state: str = "unpaid"
     is_paid_at_wechat: bool = False
     """Paid, but the server has not heard of it."""
 
-    def body(self) -> Body:
-        is_paid = self.status == "success"
+    def body(self, expires_at: str) -> Body:
+        is_live = self.state in {"created", "submitted"}
         return {
             "out_trade_no": self.out_trade_no,
-            "status": self.status,
             "amount_fen": self.amount_fen,
-            "paid_at": PAID_AT if is_paid else None,
-            "transaction_id": f"42000{self.out_trade_no}" if is_paid else None,
+            "trade_type": "NATIVE",
+            "state": self.state,
+            "debt_state": self.debt_state,
+            "is_paid": self.debt_state in {"paid", "partly", "refunded"},
+            "expires_at": expires_at,
+            "ended_at": None if is_live else PAID_AT,
         }
 
 
@@ -70,7 +75,8 @@ class Till:
         self.refusals: dict[str, Body] = {}
         self.portal = False
         self.price_fen: int | None = None
-        self.expires_at: str | None = None
+        self.good_for_s = 7200
+        self.names_transactions = False
         socket, port = bind_unused_port()
         self.address = f"http://127.0.0.1:{port}"
         self.server = tornado.httpserver.HTTPServer(self._application())
@@ -109,8 +115,8 @@ class Till:
     def pay(self, order: Order | None = None, *, told: bool = False) -> None:
         """The money comes. told: sockets are told as well."""
         order = order or self.only_order()
-        if order.status != "success":
-            order.status = "success"
+        if order.debt_state != "paid":
+            order.state, order.debt_state = "success", "paid"
             assert self.stall is not None
             self.stall["balance_months"] += order.months
         if told:
@@ -180,6 +186,11 @@ class Api(tornado.web.RequestHandler):
             raise tornado.web.Finish
         return order
 
+    def shown(self, order: Order) -> Body:
+        ends = datetime.now(UTC) + timedelta(seconds=self.till.good_for_s)
+        more = {"paid_at": PAID_AT, "transaction_id": f"42000{order.out_trade_no}"}
+        return order.body(rfc3339(ends)) | (more if self.till.names_transactions else {})
+
 
 class SignIn(Api):
     needs_token = False
@@ -220,12 +231,12 @@ class Renewals(Api):
         self.set_status(201)
         answer = {"out_trade_no": order.out_trade_no, "amount_fen": order.amount_fen}
         answer["code_url"] = f"weixin://wxpay/bizpayurl?pr={order.out_trade_no}"
-        self.write(answer | ({"expires_at": self.till.expires_at} if self.till.expires_at else {}))
+        self.write(answer)
 
 
 class Payment(Api):
     def get(self, out_trade_no: str) -> None:
-        self.write(self.find(out_trade_no).body())
+        self.write(self.shown(self.find(out_trade_no)))
 
 
 class Refresh(Api):
@@ -233,7 +244,7 @@ class Refresh(Api):
         order = self.find(out_trade_no)
         if order.is_paid_at_wechat:
             self.till.pay(order)
-        self.write(order.body())
+        self.write(self.shown(order))
 
 
 class Picture(Api):

@@ -2,8 +2,8 @@
 
 // ---- listener.js ----
 
-// Hears from the WebSocket that something was paid. It only hurries the asking over REST, so it
-// keeps no seq and a lost event costs two seconds.
+// Hears from the WebSocket that a payment has an outcome. It only hurries the asking over REST,
+// so it keeps no seq, and a lost event costs two seconds.
 
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 20_000;
@@ -53,7 +53,7 @@ class Listener {
       return;
     }
     if (frame.type === "hello") this.#greet(frame);
-    else if (frame.type === "event" && frame.name === "payment.succeeded") this.heard();
+    else if (isAboutPayment(frame)) this.heard();
   }
 
   #greet(hello) {
@@ -78,6 +78,11 @@ class Listener {
     this.failures += 1;
     this.timer = setTimeout(() => this.start(), delay * (0.5 + Math.random() / 2));
   }
+}
+
+// payment.succeeded, and payment.returned where the money came too late.
+function isAboutPayment({ type, name }) {
+  return type === "event" && String(name).startsWith("payment.");
 }
 
 // ---- memory.js ----
@@ -159,7 +164,8 @@ const TEXTS = {
     expired: "二维码已过期。还没付款的话，请重新下单。",
     closed: "订单已关闭，请重新下单。如果微信里已扣款，会入账或自动退回。",
     failed: "付款没有成功，请重新下单。如果微信里已扣款，会入账或自动退回。",
-    refunded: "这笔付款已经退回，月数没有增加。",
+    refunded: "这笔付款已经退回，不计月数。",
+    returned: "钱到得太晚，订单已经失效：款项会自动退回，月数没有增加。",
     offline: "网络断了，正在重连…订单不受影响。",
     orderingOffline: "网络断了，正在重试。不会重复下单。",
     balance: (before, after) => `${before} → ${after} 个月`,
@@ -263,7 +269,8 @@ const TEXTS = {
       "It is closed; please order again. If WeChat has charged you, it counts or comes back.",
     failed:
       "It was not paid; please order again. If WeChat has charged you, it counts or comes back.",
-    refunded: "This payment was sent back; no months were added.",
+    refunded: "This payment was sent back; its months do not count.",
+    returned: "The money came too late and goes back by itself; no months were added.",
     offline: "The network is away, reconnecting… Your order is safe.",
     orderingOffline: "The network is away, trying again. It stays one order.",
     balance: (before, after) => `${before} → ${after} months`,
@@ -497,15 +504,16 @@ class Screen {
   // after: the months left now, null while they are not known.
   drawReceipt(order, stall, after) {
     const { payment } = order;
-    this.tell("receipt-amount", yuan(payment.amount_fen ?? order.amountFen));
+    this.tell("receipt-amount", yuan(payment.amount_fen));
     this.tell("receipt-stall", stall.name);
     this.tell("receipt-months", this.texts.months(order.months));
     const asking = this.texts.balanceAsking(order.before);
     this.tell("receipt-balance", after === null ? asking : this.texts.balance(order.before, after));
-    const paidAt = Date.parse(payment.paid_at);
+    const paidAt = Date.parse(payment.paid_at ?? payment.ended_at);
     this.tell("receipt-time", Number.isNaN(paidAt) ? "–" : this.time.format(paidAt));
     this.tell("receipt-no", order.outTradeNo);
-    this.tell("receipt-transaction", payment.transaction_id || "–");
+    this.tell("receipt-transaction", payment.transaction_id ?? "");
+    at("receipt-transaction").parentElement.hidden = !payment.transaction_id;
   }
 }
 
@@ -681,9 +689,7 @@ class Watch {
   // Lets the server ask WeChat now. Raises a Refusal.
   async refresh() {
     const payment = await this.server.refresh(this.outTradeNo);
-    if (!this.isOn) return;
-    if (payment?.status) this.told.heard(payment);
-    else this.hurry();
+    if (this.isOn) this.told.heard(payment);
   }
 
   async #askOnce() {
@@ -959,14 +965,8 @@ class Renewal {
     if (!isWanted()) return;
     this.#placingEnds();
     const { out_trade_no: outTradeNo, amount_fen: amountFen } = made;
-    const endsAt = Date.now() + this.#goodFor(made);
-    this.#keepOrder({ ...order, outTradeNo, amountFen, endsAt });
+    this.#keepOrder({ ...order, outTradeNo, amountFen, endsAt: Date.now() + CODE_GOOD_MS });
     this.#openOrder();
-  }
-
-  #goodFor({ expires_at: expiresAt }) {
-    const leftMs = Date.parse(expiresAt) - (Date.now() + this.server.aheadMs);
-    return Number.isNaN(leftMs) ? CODE_GOOD_MS : Math.min(CODE_GOOD_MS, leftMs);
   }
 
   #notPlaced(refusal) {
@@ -1069,8 +1069,27 @@ class Renewal {
 
   #heard(payment) {
     this.screen.tell("network", "");
-    if (payment.status === "success") this.#paid(payment);
-    else if (["closed", "failed", "refunded"].includes(payment.status)) this.#over(payment.status);
+    const { state, debt_state: debtState } = payment;
+    if (debtState === "refunded") this.#over("refunded");
+    else if (payment.is_paid) this.#paid(payment);
+    else if (state === "success") this.#over("returned");
+    else if (debtState === "cancelled" || state === "closed") this.#over("closed");
+    else if (state === "failed") this.#over("failed");
+    else this.#keepTime(payment);
+  }
+
+  // Once: the server's clock is known to the second only, and the countdown is not to jump.
+  #keepTime(payment) {
+    const { order } = this;
+    if (order.isTimed) return;
+    const endsAt = Math.min(order.endsAt, Date.now() + this.#goodFor(payment));
+    this.#keepOrder(Object.assign(order, { isTimed: true, endsAt }));
+    this.#tick();
+  }
+
+  #goodFor({ expires_at: expiresAt }) {
+    const leftMs = Date.parse(expiresAt) - (Date.now() + this.server.aheadMs);
+    return Number.isNaN(leftMs) ? CODE_GOOD_MS : Math.min(CODE_GOOD_MS, leftMs);
   }
 
   #unheard(refusal) {
