@@ -100,7 +100,7 @@ def test_a_key_that_is_not_of_the_certificate_is_refused(pairs: Pairs) -> None:
 
 
 @pytest.mark.parametrize(
-    "pem", [b"-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n", elliptic_key()]
+    "pem", [elliptic_key(), elliptic_key().replace(b"A", b"B"), elliptic_key().replace(b"M", b"!")]
 )
 def test_what_is_no_rsa_key_is_refused_without_showing_it(pem: bytes) -> None:
     with pytest.raises(ValueError, match="no RSA private key") as refused:
