@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from sql.revision import VERSIONS, current, head_revision
 from sql.tables import metadata
+from sql.triggers import missing_triggers
 
 __all__ = ["config", "current", "drift", "head_revision", "upgrade"]
 
@@ -31,4 +32,4 @@ def drift(connection: Connection) -> list[Any]:
     """Differences between the database and the tables as declared; empty when they agree."""
     context = MigrationContext.configure(connection, opts={"compare_type": True})
     found: list[Any] = compare_metadata(context, metadata)
-    return found
+    return found + [("missing_trigger", name) for name in missing_triggers(connection)]

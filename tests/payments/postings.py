@@ -16,6 +16,7 @@ from payments.ledger.model import (
     tickets_of,
 )
 from sql.database import Database, Tx
+from sql.triggers import create_triggers
 from tests.sql.test_migrate import connected
 
 LI, WANG = 7, 8
@@ -66,4 +67,11 @@ def tamper(url: str, *statements: str) -> None:
         connection.execute(text(switch.format("ON" if sqlite else "OFF")))
         for statement in statements:
             connection.execute(text(statement))
+        connection.commit()
+
+
+def mend_triggers(url: str) -> None:
+    """Let what was tampered with stand alone: put the triggers back."""
+    with connected(url) as connection:
+        create_triggers(connection)
         connection.commit()

@@ -5,16 +5,17 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from payments.ledger.store import post
+from sql import migrate
 from sql.database import Database, Tx
 from sql.triggers import APPEND_ONLY, create_triggers, missing_triggers
-from tests.payments.postings import LI, count, given, tamper
+from tests.payments.postings import LI, count, given, mend_triggers, tamper
 from tests.sql.test_migrate import connected
 
 
 @pytest.fixture
-async def kept_db(books_db: Database) -> Database:
-    await books_db.write(post, "grant", "1", "given", given(LI, 100))
-    return books_db
+async def kept_db(db: Database) -> Database:
+    await db.write(post, "grant", "1", "given", given(LI, 100))
+    return db
 
 
 def run(tx: Tx, statement: str) -> None:
@@ -52,13 +53,12 @@ async def test_all_triggers_are_there_in_transactions_and_connections(
 ) -> None:
     with connected(database_url) as connection:
         assert missing_triggers(connection) == []
+        assert migrate.drift(connection) == []
     assert await kept_db.read(missing_triggers) == []
 
 
 async def test_making_them_again_changes_nothing(kept_db: Database, database_url: str) -> None:
-    with connected(database_url) as connection:
-        create_triggers(connection)
-        connection.commit()
+    mend_triggers(database_url)
 
     assert await kept_db.read(missing_triggers) == []
 
@@ -73,10 +73,10 @@ async def test_those_that_are_gone_are_named_and_made_again(
         "ledger_entries_no_update",
         "ledger_entries_no_delete",
     ]
-
     with connected(database_url) as connection:
-        create_triggers(connection)
-        connection.commit()
+        assert len(migrate.drift(connection)) == 4
+
+    mend_triggers(database_url)
 
     assert await kept_db.read(missing_triggers) == []
 
@@ -86,9 +86,7 @@ async def test_one_that_does_nothing_is_none_of_ours(kept_db: Database, database
     sqlite = database_url.startswith("sqlite")
     lame += "BEGIN SELECT 1; END" if sqlite else "FOR EACH ROW SET @nothing = 1"
     tamper(database_url, lame)
-    with connected(database_url) as connection:
-        create_triggers(connection)
-        connection.commit()
+    mend_triggers(database_url)
 
     assert await kept_db.read(missing_triggers) == ["ledger_entries_no_update"]
 
