@@ -99,9 +99,7 @@ def test_a_key_that_is_not_of_the_certificate_is_refused(pairs: Pairs) -> None:
         Identity.of_certificate("1", MerchantKey(pairs.first.key_pem), pairs.second.certificate_pem)
 
 
-@pytest.mark.parametrize(
-    "pem", [elliptic_key(), elliptic_key().replace(b"A", b"B"), elliptic_key().replace(b"M", b"!")]
-)
+@pytest.mark.parametrize("pem", [elliptic_key(), elliptic_key().replace(b"MIG", b"AAA")])
 def test_what_is_no_rsa_key_is_refused_without_showing_it(pem: bytes) -> None:
     with pytest.raises(ValueError, match="no RSA private key") as refused:
         Identity("1", MerchantKey(pem), serial="5A")
