@@ -49,7 +49,7 @@ export class Server {
   }
 
   qr(outTradeNo) {
-    return this.#ask("GET", `${paymentPath(outTradeNo)}/qr.png`, { take: pictureOf });
+    return this.#ask("GET", `${paymentPath(outTradeNo)}/qr.png?size=480&level=M`, { take: pictureOf });
   }
 
   async #ask(method, path, { body, key, take = jsonOf } = {}) {
