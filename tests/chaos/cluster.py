@@ -49,13 +49,18 @@ def settings(
     }
 
 
-def run_py(*arguments: str, environment: dict[str, str], folder: Path) -> "subprocess.Popen[bytes]":
+def run_py(
+    *arguments: str,
+    environment: dict[str, str],
+    folder: Path,
+    stdin: int = subprocess.DEVNULL,
+) -> "subprocess.Popen[bytes]":
     """Start a command of run.py; its output goes to pipes."""
     return subprocess.Popen(
         [sys.executable, RUN, *arguments],
         cwd=folder,
         env=environment_of(environment),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -1,12 +1,13 @@
 """How often one may ask, with the limits as they are delivered and the clock turned by hand."""
 
+import asyncio
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.clock import Clock
 from tests.edge.web import Answer, Web
-from tests.edge.world import World
+from tests.edge.world import PASSWORD, World
 from tests.handlers.live import Client
 
 FORM = [("Content-Type", "application/x-www-form-urlencoded")]
@@ -256,3 +257,76 @@ async def test_two_sessions_of_one_account_have_one_try_between_them(
     await world.refresh("admin")
 
     assert await query(world, web, "admin", query="signup", telNum="13700000009") == TOO_MANY
+
+
+# ---------------------------------------------------------------- passwords
+
+
+async def staff(web: Web, password: str, name: str = "clerk", **headers: str) -> Answer:
+    given = [(key.replace("_", "-"), value) for key, value in headers.items()]
+    body = {"login_name": name, "password": password}
+    return await web.ask("POST", "/api/v1/admin/sessions", body, given)
+
+
+async def test_a_password_is_guessed_ten_times_at_once_and_then_every_six_seconds(
+    world: World, web: Web, clock: Clock
+) -> None:
+    guesses = [(await staff(web, "wrong")).status for _ in range(10)]
+    refused = await staff(web, PASSWORD)
+
+    assert guesses == [401] * 10
+    assert_is_told_to_wait(refused, at_most_s=6)
+
+    clock.advance(seconds=6)
+
+    assert (await staff(web, PASSWORD)).status == 200
+
+
+async def test_many_guesses_at_once_are_many(world: World) -> None:
+    async def guess() -> int:
+        async with Web(world.app.port) as web:
+            return (await staff(web, "wrong")).status
+
+    statuses = await asyncio.gather(*(guess() for _ in range(30)))
+
+    assert statuses.count(401) == 10
+    assert statuses.count(429) == 20
+
+
+async def test_guesses_are_counted_for_the_name_and_for_the_address(
+    world: World, web: Web, clock: Clock
+) -> None:
+    for number in range(10):
+        await staff(web, "wrong", f"nobody{number}")
+
+    assert (await staff(web, PASSWORD)).status == 429
+
+    clock.advance(minutes=1)
+    for number in range(10):
+        # One name in whatever case is one name.
+        await staff(web, "wrong", "clerk" if number % 2 else "CLERK")
+    clock.advance(seconds=5)
+
+    assert (await staff(web, PASSWORD)).status == 429
+
+
+async def test_who_signs_in_rightly_is_not_counted(world: World, web: Web) -> None:
+    statuses = [(await staff(web, PASSWORD)).status for _ in range(15)]
+
+    assert statuses == [200] * 15
+
+
+async def test_a_session_left_open_is_no_place_to_guess_its_password(
+    world: World, web: Web, clock: Clock
+) -> None:
+    token = world.people["clerk"].token
+    body = {"old_password": "wrong", "new_password": "rice at night"}
+
+    async def guess() -> int:
+        return (await web.ask("POST", "/api/v1/admin/me/password", body, token=token)).status
+
+    assert [await guess() for _ in range(11)] == [422] * 10 + [429]
+
+    clock.advance(seconds=6)
+
+    assert await guess() == 422

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import argon2
 import msgspec
 import pytest
 
@@ -30,9 +32,15 @@ class Operator:
         self.folder = folder
         self.given = given
 
-    async def types(self, *arguments: str, **more: str) -> Done:
-        process = run_py(*arguments, environment={**self.given, **more}, folder=self.folder)
-        output, errors = await asyncio.to_thread(process.communicate, timeout=60)
+    async def types(self, *arguments: str, typed: str = "", **more: str) -> Done:
+        """typed: what the command reads from its standard input."""
+        process = run_py(
+            *arguments,
+            environment={**self.given, **more},
+            folder=self.folder,
+            stdin=subprocess.PIPE,
+        )
+        output, errors = await asyncio.to_thread(process.communicate, typed.encode(), timeout=60)
         # What is off for want of a setting is told by `serve`, and is no complaint.
         lines = errors.decode().splitlines(keepends=True)
         complaints = "".join(line for line in lines if not line.startswith("off: "))
@@ -216,6 +224,60 @@ async def test_a_database_in_use_is_not_restored(operator: Operator, clock: Cloc
     db = await open_database(operator.given["CALLME_DATABASE__URL"], now=clock.now)
     try:
         done = await operator.types("restore", "saved.db")
+    finally:
+        await db.close()
+
+    assert done.code == 1
+    assert "in use by another process" in done.errors
+
+
+async def test_an_owner_is_made_and_reset_from_the_command_line(operator: Operator) -> None:
+    made = await operator.types("create-admin", "Li", "--password-stdin", typed="noodles at noon\n")
+    reset = await operator.types("create-admin", "li", "--password-stdin", typed="rice at night")
+
+    assert (made.code, made.output) == (0, "Li is made, and an owner\n"), made.errors
+    assert (reset.code, reset.output) == (0, "li is reset, and an owner\n"), reset.errors
+    rows = sqlite3.connect(operator.folder / "callme.db").execute(
+        "SELECT login_name, role, status, password_hash FROM staff"
+    )
+    ((name, role, status, password_hash),) = rows.fetchall()
+    assert (name, role, status) == ("Li", "owner", 1)
+    assert argon2.PasswordHasher().verify(password_hash, "rice at night")
+
+
+@pytest.mark.parametrize(
+    ("login", "password", "complaint"),
+    [
+        ("li", "short", "too easily guessed: A password has at least 10 characters."),
+        ("li", "", "too easily guessed"),
+        ("li ming", "noodles at noon", "The login name cannot be used"),
+    ],
+)
+async def test_an_owner_who_will_not_do_is_not_made(
+    operator: Operator, login: str, password: str, complaint: str
+) -> None:
+    done = await operator.types("create-admin", login, "--password-stdin", typed=password)
+
+    assert done.code == 1
+    assert complaint in done.errors
+    assert done.errors.count("\n") == 1
+
+
+async def test_a_password_is_not_taken_from_the_list_of_processes(operator: Operator) -> None:
+    done = await operator.types("create-admin", "li")
+
+    assert done.code == 2
+    assert "--password-stdin" in done.errors
+
+
+async def test_no_owner_is_made_behind_the_back_of_a_running_server(
+    operator: Operator, clock: Clock
+) -> None:
+    db = await open_database(operator.given["CALLME_DATABASE__URL"], now=clock.now)
+    try:
+        done = await operator.types(
+            "create-admin", "li", "--password-stdin", typed="noodles at noon"
+        )
     finally:
         await db.close()
 

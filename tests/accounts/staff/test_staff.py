@@ -371,7 +371,7 @@ async def test_a_password_can_be_given_with_a_change(office: Office) -> None:
 
     with pytest.raises(SessionExpired):
         await office.sessions.get(opened.jwt)
-    assert await office.staff.sign_in("li", OTHER)
+    await office.staff.sign_in("li", OTHER)
 
 
 async def test_another_role_ends_the_sessions_that_had_the_old_one(office: Office) -> None:
@@ -429,7 +429,7 @@ async def test_one_s_own_new_password_ends_the_other_sessions(office: Office) ->
         await office.sessions.get(elsewhere.jwt)
     with pytest.raises(SignInRefused):
         await office.staff.sign_in("li", PASSWORD)
-    assert await office.staff.sign_in("li", OTHER)
+    await office.staff.sign_in("li", OTHER)
 
 
 # ---------------------------------------------------------------- lists
