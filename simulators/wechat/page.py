@@ -1,4 +1,4 @@
-"""The demo's view of the simulator: phones with their messages, and the state beside them."""
+"""The demo's view of the simulator: a phone that pays, its messages, and the state beside them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tornado.web import RequestHandler
 if TYPE_CHECKING:
     from simulators.wechat.sim import WeChat
 
-# The page asks /sim/state every two seconds and writes texts only as text, never as markup.
+# The page asks for the state every two seconds and writes texts only as text, never as markup.
 HTML = Path(__file__).with_name("page.html").read_bytes()
 
 
@@ -23,4 +23,4 @@ class Page(RequestHandler):
         self.finish(HTML)
 
 
-HANDLERS: list[tuple[str, type[RequestHandler]]] = [(r"/", Page)]
+HANDLERS: list[tuple[str, type[RequestHandler]]] = [(r"/", Page), (r"/scan", Page)]

@@ -1,6 +1,11 @@
 """The hand behind WeChat Pay: /sim/pay/… pays as the user, spoils, settles and shows the books.
 
 JSON in and out, like the rest of the control API; what does not fit is HTTP 400 {"error": …}.
+
+As the user: pay, fail, cancel, box (wx.requestPayment), scan, score/confirm, score/refuse,
+score/permit. As fate: refunds, score/deduct, score/people, faults, settings, certificate,
+notify/block, notify/again. To look: state, notices, ledger, introduction; idle waits until all
+that is due has happened.
 """
 
 from __future__ import annotations

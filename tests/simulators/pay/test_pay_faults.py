@@ -1,5 +1,7 @@
 """Answers that are lost, late, false or nonsense, and the camera held to codes."""
 
+import gzip
+
 import httpx
 import pytest
 from tornado.httputil import HTTPServerRequest
@@ -125,6 +127,26 @@ async def test_an_answer_can_be_a_page_or_nonsense_or_no_gzip(caller: httpx.Asyn
     assert (page.status_code, page.headers["Content-Type"]) == (502, "text/html")
     with pytest.raises(UnicodeDecodeError):
         nonsense.content.decode()
+
+
+async def test_a_zipped_bill_can_end_in_its_middle(
+    caller: httpx.AsyncClient, wechat: WeChat
+) -> None:
+    await place(caller)
+    await hand(caller, "pay", out_trade_no="T-0001")
+    wechat.clock.advance(86400)
+    await hand(caller, "faults", endpoint="downloadbill", kind="bad_gzip")
+    await hand(caller, "faults", endpoint="downloadbill", kind="fail", err_text="系统繁忙")
+    fields = question(bill_date="20261120", tar_type="GZIP")
+
+    broken = await raw(caller, fields, "/pay/downloadbill")
+    failed = await raw(caller, fields, "/pay/downloadbill")
+    whole = await raw(caller, fields, "/pay/downloadbill")
+
+    with pytest.raises(EOFError):
+        gzip.decompress(broken.content)
+    assert fields_of(failed.content)["return_msg"] == "系统繁忙"
+    assert gzip.decompress(whole.content).startswith("\ufeff交易时间".encode())
 
 
 async def test_an_answer_can_be_late_or_drip(caller: httpx.AsyncClient) -> None:

@@ -389,5 +389,6 @@ async def test_a_bill_has_marks_yuan_and_totals(caller: httpx.AsyncClient, wecha
     assert lines[5] == "`3,`14.0,`8.8,`0.0,`0.00000,`19.0,`8.8"
     assert gzip.decompress(zipped).decode().split("\r\n") == lines
     assert [len(line.split(",`")) for line in (paid[1], refunded[1])] == [20, 29]
+    assert refunded[1].split(",`")[14:16] == ["2026-11-20 12:00:00"] * 2
     assert len(paid[0].split(",")) == 20
     assert len(refunded[0].split(",")) == 29

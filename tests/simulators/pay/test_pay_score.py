@@ -387,6 +387,17 @@ async def test_a_user_has_three_running_orders_at_most_and_must_be_fit(client: C
     await hand(client.caller, "score/people", openid="o-bob")
     await hand(client.caller, "score/confirm", out_order_no="S-3", openid="o-bob")
 
+    token = (await client.ask("POST", PERMISSIONS, APPLY))["apply_permissions_token"]
+    await hand(client.caller, "score/permit", token=token, openid="o-alice")
+    unasked = creation(out_order_no="S-9", need_user_confirm=False, openid="o-alice")
+    fifth = await client.refused("POST", ORDERS, unasked)
+    await client.ask("POST", ORDERS, creation(out_order_no="S-8", openid="o-dora"))
+    foreign = await refused_hand(
+        client.caller, "score/confirm", out_order_no="S-8", openid="o-alice"
+    )
+
+    assert fifth == (403, "INVALID_REQUEST", 271300099)
+    assert "其他用户" in foreign
     assert fourth == unfit == "综合评估未通过"
     assert "超时未支付" in overdue
 
