@@ -102,13 +102,29 @@ def _finance_routes(handlers: "_Handlers") -> list[Route]:
             who=FINANCE,
             area=area,
             summary=summary,
-            errors=("refunds.not_found", "payments.stopped"),
+            errors=("refunds.not_found", *codes),
         )
-        for verb, summary in (
-            ("approve", "Let a refund go that waits for a second person"),
-            ("reject", "Refuse a refund that waits for a second person"),
-            ("retry", "Ask WeChat once more for a refund that failed"),
-            ("withdraw", "Give up a refund that failed; the money stays"),
+        for verb, summary, codes in (
+            (
+                "approve",
+                "Let a refund go that waits for a second person",
+                ("refunds.not_waiting", "refunds.same_person", "payments.stopped"),
+            ),
+            (
+                "reject",
+                "Refuse a refund that waits for a second person",
+                ("refunds.not_waiting",),
+            ),
+            (
+                "retry",
+                "Ask WeChat once more for a refund that failed",
+                ("refunds.not_failed", "payments.stopped"),
+            ),
+            (
+                "withdraw",
+                "Give up a refund that failed; the money stays",
+                ("refunds.not_failed", "payments.unknown"),
+            ),
         )
     ]
     return [
@@ -176,7 +192,7 @@ def _bill_routes(handlers: "_Handlers") -> list[Route]:
             who=FINANCE,
             area=area,
             summary="Say what a difference is; the books stay as they are",
-            errors=("bill.difference_not_found",),
+            errors=("payments.difference_not_found",),
         ),
     ]
 

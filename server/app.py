@@ -53,6 +53,7 @@ from handlers.socket import LiveSocket
 from handlers.static import application, page_rules
 from handlers.topics import Topic
 from handlers.upgrade import Door
+from payments.checks.store import CHECKS
 from payments.ledger.model import Violation
 from payments.ledger.service import Books
 from payments.service import Payments
@@ -153,7 +154,6 @@ class App:
     def _build_payments(self) -> None:
         config = self.config
         self.wechatpay = WeChatPay(config, now=self.now)
-        self.books = Books(self.db)
         self.payments = Payments(
             self.db,
             self.wechatpay.gateway,
@@ -161,6 +161,7 @@ class App:
             two_person_above_fen=config.payments.two_person_above_fen,
             readers=self.wechatpay.readers,
         )
+        self.books = self.payments.books
 
     def _build_queueing(self) -> None:
         queue = self.config.queue
@@ -262,13 +263,16 @@ class App:
         )
         # Apart from the jobs: WeChat may take its time, and calls must not wait for it.
         self.deliveries = self._runner(Watch("outbox", self.outbox.deliver_due, 2))
-        self.settling = self._runner(Watch("payments", self.payments.settle_due, 5))
+        self.settling = self._runner(
+            Watch("payments", self.payments.settle_due, 5),
+            Watch("platform keys", self.wechatpay.refresh_keys, 600),
+        )
         self.runners = [self.jobs, self.deliveries, self.settling]
         if self.config.is_shared:
             self.runners.append(self._runner(Watch("streams", self._look_at_streams, 1)))
 
-    def _runner(self, watch: Watch) -> Runner:
-        return Runner(self.db, jobs=(), watches=(watch,), now=self.now, name=self.name)
+    def _runner(self, *watches: Watch) -> Runner:
+        return Runner(self.db, jobs=(), watches=watches, now=self.now, name=self.name)
 
     def _build_http(self) -> None:
         config = self.config
@@ -503,6 +507,8 @@ async def check_books(config: Config) -> list[Violation]:
     try:
         await db.migrate()
         books = Books(db)
+        for check in CHECKS:
+            books.also(check)
         return await books.check()
     finally:
         await db.close()

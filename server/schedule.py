@@ -42,7 +42,7 @@ def schedule(
         Job("release", queues.release_overdue, every(60)),
         Job("books", lambda: check_books(books), every(3600), lease_s=1800),
         Job("bill", lambda: compare_bill(db, payments), tomorrow_at_half_past_ten),
-        Job("tidy", lambda: tidy(db), every(3600)),
+        Job("tidy", lambda: tidy(db, payments), every(3600)),
     ]
 
 
@@ -81,13 +81,14 @@ async def compare_bill(db: Database, payments: Payments) -> str:
         raise
 
 
-async def tidy(db: Database) -> str:
-    """Remove what is no longer asked for: old keys, delivered parcels, records of runs."""
+async def tidy(db: Database, payments: Payments) -> str:
+    """Remove what is no longer asked for: keys, delivered parcels, runs, notices nobody signed."""
     now = db.now()
     keys = await _sweep(db, idempotency.sweep, now - KEEP_KEYS_MS)
     parcels = await _sweep(db, outbox.sweep, now - KEEP_DELIVERED_MS)
     runs = await _sweep(db, job_rows.sweep, now - KEEP_RUNS_MS)
-    return f"{keys} keys, {parcels} parcels, {runs} runs"
+    notices = await payments.sweep()
+    return f"{keys} keys, {parcels} parcels, {runs} runs, {notices} notices"
 
 
 async def _sweep(db: Database, sweep: Callable[..., int], older_than: Millis) -> int:
