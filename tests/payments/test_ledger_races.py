@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 from typing import Any
 
 import pytest
@@ -23,8 +24,11 @@ from payments.ledger.model import (
 )
 from payments.ledger.service import Books
 from payments.ledger.store import post, post_many
-from sql.database import Database
+from sql.database import Database, open_database
+from sql.errors import CommitUnknown, DatabaseUnavailable
+from tests.clock import Clock
 from tests.payments.postings import LI, balance, count, given, paid, spent, tickets
+from tests.servers import MariaDB
 
 pytestmark = pytest.mark.mariadb
 
@@ -170,3 +174,46 @@ async def test_both_check_while_both_post(two_dbs: Two) -> None:
 
     assert (one, other) == ([], [])
     await assert_sound(first)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+async def test_what_was_answered_survives_the_servers_sudden_end(
+    own_mariadb: MariaDB, clock: Clock, torture_rounds: int
+) -> None:
+    """It is killed while journals are written; a caller that heard nothing asks again."""
+    db = await open_database(own_mariadb.fresh_database(), now=clock.now)
+    await db.migrate()
+    chance = random.Random(2026)
+
+    for round_ in range(torture_rounds):
+        heard: dict[str, Journal] = {}
+        moment = chance.randint(1, 200)
+
+        async def work(worker: int, *, name: int, heard: dict[str, Journal], end: int) -> None:
+            for n in range(1, 101):
+                key = f"{name}-{worker}-{n}"
+                heard[key] = await db.write(post, "order", key, "paid", paid(n))
+                if len(heard) == end:
+                    await asyncio.to_thread(own_mariadb.kill)
+
+        ends = await at_once(
+            *(
+                asyncio.ensure_future(work(each, name=round_, heard=heard, end=moment))
+                for each in range(10)
+            )
+        )
+        await asyncio.to_thread(own_mariadb.start)
+
+        assert kinds(ends).keys() <= {DatabaseUnavailable, CommitUnknown}
+        asked = [f"{round_}-{worker}-{n}" for worker in range(10) for n in range(1, 101)]
+        again = await db.write(
+            post_many,
+            [Posting("order", key, "paid", paid(int(key.rpartition("-")[2]))) for key in asked],
+        )
+        by_key = {each.biz_id: each for each in again if isinstance(each, Journal)}
+        assert heard.items() <= by_key.items()
+        assert await count(db, "ledger_journals") == 1000 * (round_ + 1)
+
+    await assert_sound(db)
+    await db.close()
