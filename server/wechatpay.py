@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from payments.gateway import Gateway
+from payments.gateway import Gateway, GatewayError
 from payments.model import Merchant as WhoWeAre
 from payments.notices.service import OtherTold, Reader, RefundTold, Told
 from payments.service import NoGateway
@@ -23,10 +24,14 @@ from payments.wechat.v3 import AddressesV3, WeChatPayV3
 from server.config import Config
 from sql.types import Millis
 
+log = logging.getLogger("callme.wechatpay")
+
 # Where WeChat tells us, below the notify base.
 V2_PAY = "/notify/wechatpay/v2/pay"
 V2_REFUND = "/notify/wechatpay/v2/refund"
 V3 = "/notify/wechatpay/v3"
+DEFAULT = "https://api.mch.weixin.qq.com"
+FALLBACK = "https://api2.mch.weixin.qq.com"
 NOTICE_PATHS = {V2_PAY: "xml", V2_REFUND: "xml", V3: "json"}
 
 
@@ -85,7 +90,11 @@ class WeChatPay:
                 MerchantKey(Path(pay.merchant_key_file).read_bytes()),
                 Path(pay.merchant_cert_file).read_bytes(),
             ),
-            AddressesV3(api=pay.url, notify=config.notify_base + V3),
+            AddressesV3(
+                api=pay.url,
+                notify=config.notify_base + V3,
+                fallback=FALLBACK if pay.url == DEFAULT else "",
+            ),
             key,
             keys=load_keys(Path(folder)) if folder else (),
             now=now,
@@ -108,6 +117,16 @@ class WeChatPay:
         if isinstance(notice.event, RefundChanged):
             return RefundTold(notice.event.refund.out_refund_no)
         return OtherTold(notice.event_type[:40], notice.id[:64])
+
+    async def refresh_keys(self) -> None:
+        """Fetch the platform's certificates where they are due, every twelve hours."""
+        if self.v3 is None:
+            return
+        try:
+            await self.v3.keys.refresh_due()
+        except GatewayError as error:
+            # Those that are held stay good; a merchant of public keys has no certificates.
+            log.info("the platform's certificates were not fetched: %s", error)
 
     async def close(self) -> None:
         for close in self._closing:
