@@ -75,7 +75,11 @@ def _has_debt() -> Any:
     moved = select(ledger_entries.c.amount).where(
         ledger_entries.c.journal_id == ledger_journals.c.id, ledger_entries.c.amount > 0
     )
-    return exists(select(debts.c.id).where(mine, debts.c.amount_fen == moved.scalar_subquery()))
+    # Said, because a query within a query within a query finds the outermost by itself no more.
+    amount = moved.correlate(ledger_journals).scalar_subquery()
+    return exists(
+        select(debts.c.id).where(mine, debts.c.amount_fen == amount).correlate(ledger_journals)
+    )
 
 
 def attempts_and_receipts(tx: Tx) -> Sequence[Violation]:
