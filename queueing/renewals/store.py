@@ -1,5 +1,7 @@
 """What is promised to a debt, and what happens in the transaction that pays or refunds it."""
 
+from contextlib import suppress
+
 from sqlalchemy import insert, select, update
 
 from payments.gateway import PaymentFact
@@ -80,7 +82,11 @@ def take_back(tx: Tx, debt: Debt, _refund: Refund) -> None:
     bought, _, taken_back = row
     due = bought * debt.refunded_fen // debt.amount_fen - taken_back
     if due > 0:
-        stalls.take_months(tx, debt.subject, months=due, reason=f"refunded, debt {debt.id}", by=0)
+        # A stall that is gone has no months left; the money goes back all the same.
+        with suppress(StallNotFound):
+            stalls.take_months(
+                tx, debt.subject, months=due, reason=f"refunded, debt {debt.id}", by=0
+            )
         tx.execute(
             update(stall_purchases)
             .where(stall_purchases.c.debt_id == debt.id)

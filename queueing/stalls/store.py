@@ -187,8 +187,10 @@ def _is_same_renewal(tx: Tx, stall_id: int, renewal: tuple[int, int, str]) -> bo
 def _add_months(
     tx: Tx, stall_id: int, head: events.Head, *, months: int, reason: str, by: int
 ) -> int:
-    assert months > 0
+    """As many months as it says, or fewer: a negative number takes them."""
     balance = _balance(tx, stall_id) + months
+    assert months != 0, "an entry of nothing"
+    assert balance >= 0, "more months taken than there were"
     _enter(tx, stall_id, period=None, months=months, balance=balance, reason=reason, by=by)
     tx.execute(update(stalls).where(stalls.c.id == stall_id).values(balance_months=balance))
     _append(
