@@ -95,7 +95,10 @@ async def test_migrating_again_changes_nothing_and_needs_no_alembic(
 
     await db.migrate()
 
-    assert await db.read(notes.value, "SELECT version_num FROM alembic_version") == migrate.head_revision()
+    assert (
+        await db.read(notes.value, "SELECT version_num FROM alembic_version")
+        == migrate.head_revision()
+    )
 
 
 async def test_the_tables_are_as_they_are_declared(db: Database, database_url: str) -> None:
