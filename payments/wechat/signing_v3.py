@@ -32,7 +32,7 @@ _SECONDS = re.compile(r"[0-9]{1,12}")
 _NONCE = re.compile(r"[!-~]{1,128}")
 _KEY_ID = re.compile(r"[0-9A-Za-z_]{1,64}")
 # Prescribed by WeChat; of the hash no more is asked here than to mix.
-_OAEP: Final = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303
+_OAEP: Final = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303  # nosec B303
 
 
 class Probe(BadSignature):
