@@ -267,8 +267,8 @@ class Posting(msgspec.Struct, frozen=True):
         lines = tuple(map(_line, self.entries))
         if not lines or any(_totals(lines).values()):
             raise BadPosting(f"{self.key} does not come to zero")
-        if self.step not in {HOLD, RESOLVE} and any(_is_hold(line.account) for line in lines):
-            raise BadPosting(f"{self.key} is about a hold, which has verbs of its own")
+        if sum(_is_hold(line.account) for line in lines) != (self.step in {HOLD, RESOLVE}):
+            raise BadPosting(f"{self.key}: a hold has verbs of its own, and one account")
         return lines
 
 

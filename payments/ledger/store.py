@@ -1,4 +1,4 @@
-"""The ledger's transactions: post many at once, hold, capture and release, reverse, read.
+"""The ledger's transactions: post many at once, take back, read.
 
 All who post wait for the lock of one row, the head. Under it the accounts are locked in
 order, the postings are made in memory one after the other, and what came of them is written
@@ -15,15 +15,12 @@ from sqlalchemy.dialects import mysql
 
 from payments.ledger.model import (
     BALANCE_MAX,
-    HOLD,
     MEMO_MAX,
-    RESOLVE,
     Account,
     AlreadyReversed,
     Asset,
     BadPosting,
     Entry,
-    HoldResolved,
     Journal,
     JournalDiffers,
     JournalNotFound,
@@ -34,7 +31,6 @@ from payments.ledger.model import (
     Posting,
     StatementLine,
     floor_of,
-    hold_of,
     opposite,
 )
 from sql import alerts
@@ -314,82 +310,6 @@ def _update_balances(tx: Tx, moved: Sequence[_Balance]) -> None:
     assert done.rowcount == len(moved), f"{done.rowcount} of {len(moved)} accounts were locked"
 
 
-# ---------------------------------------------------------------- holding and taking back
-
-
-def hold(
-    tx: Tx,
-    biz: str,
-    biz_id: str,
-    source: Account,
-    asset: Asset,
-    amount: int,
-    memo: str = "",
-) -> Journal:
-    """Set an amount of a user's aside until it is captured or released; once a (biz, biz_id).
-
-    Raises Overdrawn, JournalDiffers, BadPosting.
-    """
-    held = hold_of(source.owner, biz)
-    entries = [(source, asset, -amount), (held, asset, amount)]
-    if amount <= 0:
-        raise BadPosting(f"{amount} cannot be held")
-    return post(tx, biz, biz_id, HOLD, entries, memo)
-
-
-def capture(
-    tx: Tx,
-    biz: str,
-    biz_id: str,
-    *,
-    amount: int,
-    to: Account,
-    more: Lines = (),
-    memo: str = "",
-) -> Journal:
-    """Give a hold, or a part of it, to `to`; the rest goes back to where it came from.
-
-    more: further entries of the same journal, such as what was paid besides. The same again
-    gives the first journal.
-    Raises HoldResolved when it was resolved otherwise, JournalNotFound without a hold,
-    BadPosting for more than is held, Overdrawn (by `more` only).
-    """
-    source, held = _hold_entries(tx, biz, biz_id)
-    rest = held.amount - amount
-    if amount <= 0 or rest < 0:
-        raise BadPosting(f"{amount} of {held.amount} cannot be captured")
-    entries = [(held.account, held.asset, -held.amount), (to, held.asset, amount), *more]
-    if rest:
-        entries.append((source.account, held.asset, rest))
-    return _resolve(tx, biz, biz_id, entries, memo)
-
-
-def release(tx: Tx, biz: str, biz_id: str, memo: str = "") -> Journal:
-    """Give all of a hold back. The same again gives the first journal.
-
-    Raises HoldResolved when it was captured, JournalNotFound without a hold.
-    """
-    source, held = _hold_entries(tx, biz, biz_id)
-    entries = [(held.account, held.asset, -held.amount), (source.account, held.asset, held.amount)]
-    return _resolve(tx, biz, biz_id, entries, memo)
-
-
-def _hold_entries(tx: Tx, biz: str, biz_id: str) -> tuple[Entry, Entry]:
-    """Where a hold came from, and where it lies."""
-    journal = _by_keys(tx, {(biz, biz_id, HOLD)}).get((biz, biz_id, HOLD))
-    if journal is None:
-        raise JournalNotFound(f"no hold of {biz} {biz_id}")
-    source, held = journal.entries
-    return source, held
-
-
-def _resolve(tx: Tx, biz: str, biz_id: str, entries: Lines, memo: str) -> Journal:
-    try:
-        return post(tx, biz, biz_id, RESOLVE, entries, memo)
-    except JournalDiffers as differs:
-        raise HoldResolved(differs.first) from differs
-
-
 def reverse(tx: Tx, journal_id: int, memo: str = "") -> Journal:
     """Take a journal back by its opposite. The same again gives the first reversal.
 
@@ -440,6 +360,12 @@ def read_journals(tx: Tx, ids: Iterable[int]) -> dict[int, Journal]:
     wanted = sorted(set(ids))
     found = [row for part in _parts(wanted) for row in tx.execute(_BY_IDS, {"ids": part})]
     return {each.id: each for each in _with_entries(tx, found)}
+
+
+def journal_of(tx: Tx, biz: str, biz_id: str, step: str) -> Journal | None:
+    """What was posted under a key."""
+    key = (biz, biz_id, step)
+    return _by_keys(tx, [key]).get(key)
 
 
 def journals_of(tx: Tx, biz: str, biz_id: str) -> list[Journal]:

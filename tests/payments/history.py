@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from payments.ledger import store
+from payments.ledger import holds, store
 from payments.ledger.model import (
     GATEWAY,
     OPENING,
@@ -186,7 +186,7 @@ class Historian:
         biz_id = self._biz_id()
         of, asset = self.chance.choice(((balance_of, CNY), (tickets_of, TICKET)))
         expected = self.reference.hold(biz_id, of(user), asset, amount)
-        return lambda tx: [store.hold(tx, "door", biz_id, of(user), asset, amount)], [expected]
+        return lambda tx: [holds.hold(tx, "door", biz_id, of(user), asset, amount)], [expected]
 
     def _resolve(self) -> Step:
         biz_id, amount = self._biz_id(), self.chance.choice((0, 0, self.chance.randint(1, 100)))
@@ -194,8 +194,8 @@ class Historian:
         to = house_of(self.reference.journals[held - 1][1][0][1]) if held else SALES
         expected = [self.reference.resolve(biz_id, amount)]
         if amount:
-            return (lambda tx: [store.capture(tx, "door", biz_id, amount=amount, to=to)]), expected
-        return lambda tx: [store.release(tx, "door", biz_id)], expected
+            return (lambda tx: [holds.capture(tx, "door", biz_id, amount=amount, to=to)]), expected
+        return lambda tx: [holds.release(tx, "door", biz_id)], expected
 
     def _reverse(self) -> Step:
         journal_id = self.chance.randint(1, len(self.reference.journals) + 1)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from payments.ledger import store
+from payments.ledger import holds, store
 from payments.ledger.model import (
     AMOUNT_MAX,
     BALANCE_MAX,
@@ -433,7 +433,7 @@ async def test_only_the_exact_opposite_takes_a_journal_back(db: Database) -> Non
 
 async def test_neither_a_reversal_nor_a_hold_is_taken_back(db: Database) -> None:
     await db.write(post, "grant", "1", "given", given(LI, 5))
-    held = await db.write(store.hold, "door", "1", tickets_of(LI), Asset.TICKET, 5)
+    held = await db.write(holds.hold, "door", "1", tickets_of(LI), Asset.TICKET, 5)
     journal = await db.write(post, "order", "1", "paid", paid(100))
     reversal = await db.write(store.reverse, journal.id)
 
@@ -456,12 +456,12 @@ async def held_tickets(db: Database) -> int:
 
 
 async def hold(db: Database, session: int, amount: int) -> Journal:
-    return await db.write(store.hold, "door", str(session), tickets_of(LI), Asset.TICKET, amount)
+    return await db.write(holds.hold, "door", str(session), tickets_of(LI), Asset.TICKET, amount)
 
 
 async def capture(db: Database, session: int, amount: int, more: Lines = ()) -> Journal:
     return await db.write(
-        store.capture, "door", str(session), amount=amount, to=TICKET_REDEEMED, more=more
+        holds.capture, "door", str(session), amount=amount, to=TICKET_REDEEMED, more=more
     )
 
 
@@ -502,7 +502,7 @@ async def test_what_is_not_captured_goes_back(rich_db: Database) -> None:
 async def test_a_hold_is_released(rich_db: Database) -> None:
     await hold(rich_db, 1, 400)
 
-    await rich_db.write(store.release, "door", "1")
+    await rich_db.write(holds.release, "door", "1")
 
     assert (await tickets(rich_db), await held_tickets(rich_db)) == (500, 0)
 
@@ -511,8 +511,8 @@ async def test_holding_and_resolving_again_changes_nothing(rich_db: Database) ->
     assert await hold(rich_db, 1, 400) == await hold(rich_db, 1, 400)
     assert await capture(rich_db, 1, 150) == await capture(rich_db, 1, 150)
     await hold(rich_db, 2, 10)
-    release = await rich_db.write(store.release, "door", "2")
-    assert await rich_db.write(store.release, "door", "2") == release
+    release = await rich_db.write(holds.release, "door", "2")
+    assert await rich_db.write(holds.release, "door", "2") == release
 
     # The hold is over, but it was there: the same question still has its answer.
     assert (await hold(rich_db, 1, 400)).id == 2
@@ -523,10 +523,10 @@ async def test_a_hold_is_resolved_once(rich_db: Database) -> None:
     await hold(rich_db, 1, 400)
     await hold(rich_db, 2, 100)
     captured = await capture(rich_db, 1, 150)
-    released = await rich_db.write(store.release, "door", "2")
+    released = await rich_db.write(holds.release, "door", "2")
 
     with pytest.raises(HoldResolved) as refused:
-        await rich_db.write(store.release, "door", "1")
+        await rich_db.write(holds.release, "door", "1")
     assert refused.value.by == captured
     with pytest.raises(HoldResolved):
         await capture(rich_db, 1, 151)
@@ -543,7 +543,7 @@ async def test_one_hold_never_takes_from_another(rich_db: Database) -> None:
 
     with pytest.raises(BadPosting):
         await capture(rich_db, 1, 101)
-    await rich_db.write(store.release, "door", "1")
+    await rich_db.write(holds.release, "door", "1")
 
     assert (await tickets(rich_db), await held_tickets(rich_db)) == (200, 300)
 
@@ -564,7 +564,7 @@ async def test_without_a_hold_there_is_nothing_to_resolve(rich_db: Database) -> 
     with pytest.raises(JournalNotFound):
         await capture(rich_db, 1, 1)
     with pytest.raises(JournalNotFound):
-        await rich_db.write(store.release, "door", "1")
+        await rich_db.write(holds.release, "door", "1")
 
 
 async def test_another_amount_under_the_same_hold_is_refused(rich_db: Database) -> None:
@@ -574,9 +574,28 @@ async def test_another_amount_under_the_same_hold_is_refused(rich_db: Database) 
         await hold(rich_db, 1, 101)
 
 
+async def test_what_is_captured_goes_into_no_hold_and_takes_from_none(rich_db: Database) -> None:
+    ticket, held = Asset.TICKET, hold_of(LI, "door")
+    await hold(rich_db, 1, 100)
+    await hold(rich_db, 2, 100)
+
+    with pytest.raises(BadPosting):
+        await rich_db.write(holds.capture, "door", "1", amount=100, to=held)
+    with pytest.raises(BadPosting):
+        await capture(rich_db, 1, 100, [(held, ticket, -100), (tickets_of(LI), ticket, 100)])
+
+    assert await held_tickets(rich_db) == 200
+
+
+async def test_the_steps_of_a_hold_are_for_holds(db: Database) -> None:
+    for step in ("hold", "resolve"):
+        with pytest.raises(BadPosting):
+            await db.write(post, "order", "1", step, paid(5))
+
+
 async def test_the_house_holds_nothing_from_itself(db: Database) -> None:
     with pytest.raises(BadPosting):
-        await db.write(store.hold, "door", "1", SALES, Asset.CNY, 5)
+        await db.write(holds.hold, "door", "1", SALES, Asset.CNY, 5)
 
 
 async def test_a_purchase_is_settled_from_a_hold_a_payment_and_a_coupon(
@@ -586,10 +605,10 @@ async def test_a_purchase_is_settled_from_a_hold_a_payment_and_a_coupon(
     deposit = deposit_of(LI, 3)
     start = [(GATEWAY, Asset.CNY, -300), (deposit, Asset.CNY, 300)]
     await db.write(post, "deposit", "3", "paid", start)
-    await db.write(store.hold, "auction", "9", deposit, Asset.CNY, 300)
+    await db.write(holds.hold, "auction", "9", deposit, Asset.CNY, 300)
 
     journal = await db.write(
-        store.capture,
+        holds.capture,
         "auction",
         "9",
         amount=100,

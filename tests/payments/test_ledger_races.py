@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from payments.ledger import store
+from payments.ledger import holds, store
 from payments.ledger.model import (
     SALES,
     TICKET_REDEEMED,
@@ -114,13 +114,13 @@ async def test_a_hold_is_captured_or_released_but_not_both(two_dbs: Two) -> None
     first, second = two_dbs
     await first.write(post, "grant", "1", "given", given(LI, 1000))
     for n in range(30):
-        await first.write(store.hold, "door", str(n), tickets_of(LI), Asset.TICKET, 10)
+        await first.write(holds.hold, "door", str(n), tickets_of(LI), Asset.TICKET, 10)
 
     outcomes = await at_once(
         *itertools.chain.from_iterable(
             (
-                first.submit(store.capture, "door", str(n), amount=10, to=TICKET_REDEEMED),
-                second.submit(store.release, "door", str(n)),
+                first.submit(holds.capture, "door", str(n), amount=10, to=TICKET_REDEEMED),
+                second.submit(holds.release, "door", str(n)),
             )
             for n in range(30)
         )
