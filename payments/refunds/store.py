@@ -232,10 +232,7 @@ def settle(tx: Tx, out_refund_no: str, found: Refunded, actions: Actions) -> Ref
     if refund.status is RefundStatus.SUCCESS:
         return refund
     if found.refund_fen != refund.amount_fen or refund.status not in _UNDER_WAY:
-        text = f"{found.refund_fen} fen of {refund.amount_fen}, while {refund.status}"
-        record_incident(tx, "refund.mismatch", out_refund_no, text)
-        raise_alert(tx, MANUAL, out_refund_no, f"WeChat has refunded {text}")
-        return refund
+        return _not_as_asked(tx, refund, found)
     ended_at = found.refunded_at or tx.now
     _move(tx, refund, RefundStatus.SUCCESS, ended_at=ended_at, next_at=None, failure="")
     postings.enter(tx, [postings.done(refund)])
@@ -249,6 +246,16 @@ def settle(tx: Tx, out_refund_no: str, found: Refunded, actions: Actions) -> Ref
 
 
 _UNDER_WAY = (RefundStatus.REQUESTED, RefundStatus.FAILED)
+
+
+def _not_as_asked(tx: Tx, refund: Refund, found: Refunded) -> Refund:
+    """WeChat has sent another amount, or what it should not have: nothing is booked."""
+    text = f"WeChat has sent {found.refund_fen} fen, not {refund.amount_fen} ({refund.status})"
+    if refund.status is RefundStatus.REQUESTED:
+        _move(tx, refund, RefundStatus.FAILED, next_at=None, failure=text)
+    if raise_alert(tx, MANUAL, refund.out_refund_no, text):
+        record_incident(tx, "refund.mismatch", refund.out_refund_no, text)
+    return find_refund(tx, refund.out_refund_no)
 
 
 def _note_refunded(tx: Tx, debt: Debt, refund: Refund, actions: Actions) -> None:
