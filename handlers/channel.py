@@ -34,6 +34,9 @@ SLICE: Final = 500
 
 RESTARTING: Final = 1012
 
+# The epoch of a stream nobody has written to: its first event names the true one.
+UNWRITTEN: Final = "0"
+
 # As a subscription's seq: it gets nothing (its answer is not sent yet, or it has left).
 _PARKED: Final = sys.maxsize
 
@@ -124,7 +127,7 @@ class Channel:
         """An event was committed, here or elsewhere; it may come more than once."""
         if self.epoch is None:
             self._rumoured = max(self._rumoured, event.seq)
-        elif event.epoch != self.epoch:
+        elif self._is_other(event.epoch):
             self._lose_history()
         elif event.seq == self.head + 1:
             self._take(event)
@@ -149,10 +152,16 @@ class Channel:
         if self.epoch is None:
             self.epoch, self.head = head.epoch, head.seq
             self.hear_of(self._rumoured)
-        elif head.epoch != self.epoch:
+        elif self._is_other(head.epoch):
             self._lose_history()
         else:
             self.hear_of(head.seq)
+
+    def _is_other(self, epoch: str) -> bool:
+        """Whether this is another history; what was not written yet is no history."""
+        if self.epoch == UNWRITTEN:
+            self.epoch = epoch
+        return epoch != self.epoch
 
     def _take(self, event: Event) -> None:
         told = Told(event)
@@ -190,10 +199,11 @@ class Channel:
         head, events = await self._missed(self.name, before, PORTION, 0)
         if self.epoch is None:
             return
+        is_other = head is None or self._is_other(head.epoch)
         for event in events:
             if event.epoch == self.epoch and event.seq == self.head + 1:
                 self._take(event)
-        if head is None or head.epoch != self.epoch:
+        if head is None or is_other:
             self._lose_history()
         elif head.seq > self.head == before:
             # There is more, and it does not join on to what we have: nobody's view is whole.

@@ -38,6 +38,7 @@ from handlers import (
 )
 from handlers.actors import actor_of
 from handlers.address import TrustedProxies
+from handlers.channel import UNWRITTEN
 from handlers.commands import commands
 from handlers.connection import Desk
 from handlers.http import Front, http_server
@@ -419,7 +420,7 @@ class App:
     async def _snapshot(self, topic: Topic, session: Session | None) -> tuple[Head, dict[str, Any]]:
         if topic.stream.startswith("account:"):
             found = await self.db.read(heads, [topic.stream])
-            return found.get(topic.stream) or Head(0, topic.stream, "0", 0), {}
+            return found.get(topic.stream) or Head(0, topic.stream, UNWRITTEN, 0), {}
         stall_id = int(topic.stream.partition(":")[2])
         head, queue = await self.queues.snapshot(stall_id, staff=not topic.is_public)
         if topic.subject and session is not None:

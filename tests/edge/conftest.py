@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.app import App
+from simulators.wechat import WeChat
 from tests.clock import Clock
+from tests.edge.money import pay_settings
 from tests.edge.web import Web
 from tests.edge.world import ADMIN_OPENID, World
 
 
 @pytest.fixture
-def settings(settings: dict[str, str]) -> dict[str, str]:
+def settings(settings: dict[str, str], wechat: WeChat) -> dict[str, str]:
     return {
         **settings,
+        **pay_settings(wechat),
         "CALLME_QUEUE__ADMIN_OPENIDS": ADMIN_OPENID,
         # The row of a session that has expired stays, so that it is refused for what it says.
         "CALLME_SESSION__SWEEP_S": "1000000000",
@@ -23,8 +26,11 @@ def settings(settings: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-async def world(app: App, clock: Clock) -> World:
-    return await World.make(app, clock)
+async def world(app: App, clock: Clock, wechat: WeChat) -> World:
+    world = await World.make(app, clock)
+    # What is signed by a clock an hour behind is not believed.
+    wechat.clock.set(clock.now() / 1000)
+    return world
 
 
 @pytest.fixture

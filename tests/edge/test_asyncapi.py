@@ -15,6 +15,7 @@ from handlers import clients, connection, framing, transport
 from handlers.frames import read_envelope
 from queueing.model import SYSTEM, Actor
 from tests.clock import Clock
+from tests.edge.money import FEN, MUCH_FEN
 from tests.edge.test_authorisation import SUBSCRIPTIONS
 from tests.edge.world import World
 from tests.handlers.live import Client
@@ -164,11 +165,15 @@ def test_every_query_of_the_old_dialect_is_described(world: World) -> None:
 # ---------------------------------------------------------------- what is told
 
 
-def told_in_the_source() -> set[str]:
+# What is told on the account's own stream, and not on a stall's.
+PAYMENTS = {"payment.succeeded", "payment.returned", "payment.refunded"}
+
+
+def told_in_the_source(package: str = "queueing") -> set[str]:
     """The names of events: the texts that are given to whatever drafts one."""
-    drafting = {"_tell", "announce", "_staff_line", "_tell_changed", "Line"}
+    drafting = {"_tell", "announce", "_staff_line", "_tell_changed", "Line", "tell"}
     names = set()
-    for path in (TOP / "queueing").rglob("*.py"):
+    for path in (TOP / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
@@ -176,7 +181,8 @@ def told_in_the_source() -> set[str]:
             called = node.func.id if isinstance(node.func, ast.Name) else called
             if called in drafting:
                 given = [*node.args, *(keyword.value for keyword in node.keywords)]
-                texts = [str(arg.value) for arg in given if isinstance(arg, ast.Constant)]
+                inner = [each for arg in given for each in ast.walk(arg)]
+                texts = [str(arg.value) for arg in inner if isinstance(arg, ast.Constant)]
                 names |= {text for text in texts if re.fullmatch(r"[a-z]+\.[a-z_]+", text)}
     return names
 
@@ -188,7 +194,8 @@ def event_name(message: str) -> str:
 def test_every_event_is_described() -> None:
     told = {event_name(message) for message in messages_of("tell")}
 
-    assert told == told_in_the_source() | {"stall.quiet"}
+    assert told_in_the_source("payments") == PAYMENTS
+    assert told == told_in_the_source() | PAYMENTS | {"stall.quiet"}
 
 
 async def live_through_everything(world: World, clock: Clock) -> None:
@@ -244,6 +251,33 @@ async def test_every_event_is_told_as_described_and_nobody_hears_a_note(
     assert heard[board] == (told_in_the_source() - hidden) | {"stall.quiet"}
     board.hang_up()
     staff.hang_up()
+
+
+async def test_an_account_is_told_of_its_payments(world: World) -> None:
+    payer = world.people["seller"]
+    client = await (await Client.connect(world.app.port)).sign_in(payer.token)
+    await client.listen("me")
+    stranger = await (await Client.connect(world.app.port)).sign_in(world.people["rival"].token)
+    await stranger.listen("me")
+
+    paid = await world.money.payment(payer.account_id)
+    await world.money.pay_again(paid)
+    number = await world.money.refund(payer.account_id, by=1)
+    await world.money.send_back(number)
+
+    heard = [await client.event() for _ in range(4)]
+    for event in heard:
+        validate(payload(event["name"]), event)
+        assert event["topic"] == "me"
+    assert [event["seq"] for event in heard] == [1, 2, 3, 4]
+    assert [event["name"] for event in heard] == [
+        "payment.succeeded", "payment.returned", "payment.succeeded", "payment.refunded",
+    ]  # fmt: skip
+    assert heard[0]["data"] == {"out_trade_no": paid, "amount_fen": FEN}
+    assert heard[3]["data"]["amount_fen"] == MUCH_FEN
+    assert (await stranger.ask("ping"))["type"] == "pong"
+    client.hang_up()
+    stranger.hang_up()
 
 
 async def test_every_answer_is_as_described(world: World) -> None:

@@ -22,7 +22,10 @@ from tests.handlers.live import Client
 
 # ---------------------------------------------------------------- the tables
 
-# The object of a row is a stall, a ticket in the state named, or a free number.
+# The object of a row is a stall, a ticket in the state named, a free number, an account of staff,
+# a payment (an order that can be paid, or one that is), a refund (waiting for a second person, or
+# failed) or a difference between the bill and the books. A notice is signed, not signed in for:
+# WeChat reads a refusal in the body of version 2, and in the status of version 3.
 
 REST = """
 route                                           | object  | none expired board       diner       other       seller      rival       admin
@@ -76,6 +79,25 @@ DELETE /api/v1/admin/accounts/{account_id}      | account | 401  401     403    
 POST   /api/v1/admin/accounts/{account_id}/restore  | account | 401  401  403        403         403         403         403         403
 POST   /api/v1/admin/accounts/{account_id}/password | account | 401  401  403        403         403         403         403         403
 GET    /api/v1/admin/audit                      | -       | 401  401     403         403         403         403         403         403
+GET    /api/v1/sellers/me/stall                 | -       | 401  401     403         403         403         200         200         404
+POST   /api/v1/stalls/{stall_id}/renewals       | stall   | 401  401     403         403         403         201/404/404 201/404/404 404
+GET    /api/v1/payments/{out_trade_no:text}     | order   | 401  401     403         404         404         200/404/404 200/404/404 200/200/404
+POST   /api/v1/payments/{out_trade_no:text}/refresh | order | 401 401    403         404         404         200/404/404 200/404/404 200/200/404
+GET    /api/v1/payments/{out_trade_no:text}/qr.png  | order | 401 401    403         404         404         200/404/404 200/404/404 200/200/404
+GET    /api/v1/payments/{out_trade_no:text}/qr.png  | payment | 401 401  403         404         404         404         404         404
+GET    /api/v1/admin/payments                   | -       | 401  401     403         403         403         403         403         200
+POST   /api/v1/admin/payments/{out_trade_no:text}/refunds | payment | 401 401 403    403         403         403         403         201/201/404
+POST   /api/v1/admin/payments/{out_trade_no:text}/refunds | order | 401 401 403      403         403         403         403         404
+GET    /api/v1/admin/refunds                    | -       | 401  401     403         403         403         403         403         200
+POST   /api/v1/admin/refunds/{out_refund_no:text}/approve  | waiting | 401 401 403   403         403         403         403         200/200/404
+POST   /api/v1/admin/refunds/{out_refund_no:text}/reject   | waiting | 401 401 403   403         403         403         403         200/200/404
+POST   /api/v1/admin/refunds/{out_refund_no:text}/retry    | failed  | 401 401 403   403         403         403         403         200/200/404
+POST   /api/v1/admin/refunds/{out_refund_no:text}/withdraw | failed  | 401 401 403   403         403         403         403         200/200/404
+GET    /api/v1/admin/bill-differences           | -       | 401  401     403         403         403         403         403         200
+POST   /api/v1/admin/bill-differences/{difference_id}/explain | difference | 401 401 403 403     403         403         403         200/200/404
+POST   /notify/wechatpay/v2/pay                 | -       | 200  200     200         200         200         200         200         200
+POST   /notify/wechatpay/v2/refund              | -       | 200  200     200         200         200         200         200         200
+POST   /notify/wechatpay/v3                     | -       | 401  401     401         401         401         401         401         401
 """  # noqa: E501
 
 # The same for the back office: staff look everywhere, and do what their role is for. At the
@@ -129,6 +151,23 @@ DELETE /api/v1/admin/accounts/{account_id}          | account | 200/200/404 403 
 POST   /api/v1/admin/accounts/{account_id}/restore  | account | 200/200/404 403         403         403         403
 POST   /api/v1/admin/accounts/{account_id}/password | account | 200/200/404 403         403         403         403
 GET    /api/v1/admin/audit                          | -       | 200         403         200         403         403
+GET    /api/v1/sellers/me/stall                     | -       | 403         403         403         403         403
+POST   /api/v1/stalls/{stall_id}/renewals           | stall   | 403         403         403         403         403
+GET    /api/v1/payments/{out_trade_no:text}         | order   | 200/200/404 403         200/200/404 200/200/404 200/200/404
+POST   /api/v1/payments/{out_trade_no:text}/refresh | order   | 200/200/404 403         200/200/404 403         403
+GET    /api/v1/payments/{out_trade_no:text}/qr.png  | order   | 200/200/404 403         200/200/404 200/200/404 200/200/404
+GET    /api/v1/admin/payments                       | -       | 200         403         200         200         200
+POST   /api/v1/admin/payments/{out_trade_no:text}/refunds | payment | 201/201/404 403   201/201/404 403         403
+GET    /api/v1/admin/refunds                        | -       | 200         403         200         200         200
+POST   /api/v1/admin/refunds/{out_refund_no:text}/approve  | waiting | 200/200/404 403  200/200/404 403         403
+POST   /api/v1/admin/refunds/{out_refund_no:text}/reject   | waiting | 200/200/404 403  200/200/404 403         403
+POST   /api/v1/admin/refunds/{out_refund_no:text}/retry    | failed  | 200/200/404 403  200/200/404 403         403
+POST   /api/v1/admin/refunds/{out_refund_no:text}/withdraw | failed  | 200/200/404 403  200/200/404 403         403
+GET    /api/v1/admin/bill-differences               | -       | 200         403         200         200         200
+POST   /api/v1/admin/bill-differences/{difference_id}/explain | difference | 200/200/404 403 200/200/404 403    403
+POST   /notify/wechatpay/v2/pay                     | -       | 200         200         200         200         200
+POST   /notify/wechatpay/v2/refund                  | -       | 200         200         200         200         200
+POST   /notify/wechatpay/v3                         | -       | 401         401         401         401         401
 """  # noqa: E501
 
 STAFF_FRAMES = """
@@ -320,6 +359,9 @@ class Target(msgspec.Struct, frozen=True):
     number: int = 0
     seq: int = 0
     account_id: int = 0
+    out_trade_no: str = ""
+    out_refund_no: str = ""
+    difference_id: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -349,6 +391,13 @@ async def targets(world: World, who: str, what: str) -> dict[str, list[Target]]:
     if what == "account":
         clerk = Target(account_id=world.people["clerk"].account_id)
         return {"own": [clerk], "foreign": [clerk], "missing": [Target(account_id=MISSING_ACCOUNT)]}
+    if what == "difference":
+        ids = [await world.money.difference(), await world.money.difference(), 999_999]
+        return dict(zip(OBJECTS, ([Target(difference_id=each)] for each in ids), strict=True))
+    if what in {"order", "payment", "waiting", "failed"}:
+        numbers = await world.payments(who, what)
+        return {whose: [Target(out_trade_no=each, out_refund_no=each) for each in numbers[whose]]
+                for whose in OBJECTS}  # fmt: skip
     tickets = await world.tickets(who, what)
     return {whose: [await _of(world, each) for each in tickets[whose]] for whose in OBJECTS}
 
@@ -456,13 +505,21 @@ def _body(world: World, name: str, target: Target) -> Any:
         return {"number": target.number or 1, "note": "noodles"}
     if path == "/api/v1/sessions" and method == "POST":
         return {"app": "diner", "code": f"sim:somebody-new:{world.next()}"}
-    if path == "/api/v1/admin/stalls":
-        return {"name": "another", "phone": f"137{world.next():08d}"}
     if path.endswith("/renewals"):
-        return {"months": 1, "reason": "paid in cash"}
+        return {"months": 1, "reason": "paid in cash", "trade_type": "NATIVE"}
+    if path.endswith("/explain"):
+        return {"text": "a night at WeChat"}
+    if "/refunds" in path and method == "POST":
+        return {"amount_fen": 1, "reason": "no noodles"}
     if path.startswith(("/api/v1/admin/me", "/api/v1/admin/accounts", "/api/v1/admin/sessions")):
         return _staff_body(world, name)
-    return {"person": f"Li {world.next()}"} if method == "PATCH" else None
+    if "/admin/stalls" in path:
+        return (
+            {"name": "another", "phone": f"137{world.next():08d}"}
+            if method == "POST"
+            else {"person": f"Li {world.next()}"}
+        )
+    return None
 
 
 def _staff_body(world: World, name: str) -> Any:
@@ -486,12 +543,18 @@ def _staff_body(world: World, name: str) -> Any:
 
 @on_sqlite
 @pytest.mark.parametrize("rows", [ROUTES, STAFF_ROUTES], ids=["everybody", "staff"])
-async def test_rest_is_as_its_table_says(world: World, web: Web, rows: list[Row]) -> None:
+async def test_rest_is_as_its_table_says(
+    world: World, web: Web, rows: list[Row], expect_log: Callable[[str], None]
+) -> None:
+    expect_log("a notice was refused")
+
     async def ask(row: Row, cell: Cell, target: Target) -> Reply:
         method, path = row.name.split()
-        at = path.format_map(msgspec.structs.asdict(target))
+        at = path.replace(":text", "").format_map(msgspec.structs.asdict(target))
         body, token = _body(world, row.name, target), world.people[cell.who].token
-        answer = await web.ask(method, at, body, token=token)
+        is_money = path.endswith(("/renewals", "/refunds")) and method == "POST"
+        key = [("Idempotency-Key", f"k-{world.next()}")] if is_money else []
+        answer = await web.ask(method, at, body, key, token=token)
         if answer.status == 204 and path.endswith("/current"):
             await world.refresh(cell.who)
         return Reply(str(answer.status), _told(answer))
@@ -501,7 +564,7 @@ async def test_rest_is_as_its_table_says(world: World, web: Web, rows: list[Row]
 
 def _told(answer: Answer) -> str:
     lines = [f"{name}: {value}" for name, value in answer.headers]
-    return "\n".join([str(answer.status), *lines, answer.body.decode()])
+    return "\n".join([str(answer.status), *lines, answer.body.decode(errors="replace")])
 
 
 # ---------------------------------------------------------------- over the WebSocket

@@ -1,11 +1,14 @@
 """Every refusal of the rules has a status of its own; none is taken for our own mistake."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from accounts.model import AccountsError
 from handlers.errors import REFUSALS
+from payments.gateway import Reaction
+from payments.model import PaymentError, PaymentPending, PaymentRefused
 from queueing.model import QueueError
 from queueing.stalls import model as stalls
 from sql.errors import DatabaseError
@@ -24,6 +27,13 @@ OLD_ONLY = {
 BEHIND_THE_EDGE = {"UnfitArgument"}
 
 
+# Those that are made of more than a text.
+ARGUMENTS: dict[type[Exception], Callable[[], Exception]] = {
+    PaymentPending: lambda: PaymentPending("a number", 0),
+    PaymentRefused: lambda: PaymentRefused("NO_AUTH", Reaction.STOP),
+}
+
+
 def leaves(kind: type[Exception]) -> list[type[Exception]]:
     below = [leaf for child in kind.__subclasses__() for leaf in leaves(child)]
     return below or [kind]
@@ -33,14 +43,14 @@ def leaves(kind: type[Exception]) -> list[type[Exception]]:
     "kind",
     [
         leaf
-        for base in (QueueError, AccountsError, DatabaseError, KeyReused)
+        for base in (QueueError, AccountsError, PaymentError, DatabaseError, KeyReused)
         for leaf in leaves(base)
         if leaf not in OLD_ONLY and leaf.__name__ not in BEHIND_THE_EDGE
     ],
     ids=lambda kind: kind.__name__,
 )
 def test_a_refusal_has_a_status(kind: type[Exception]) -> None:
-    problem = REFUSALS.problem(kind("why"))
+    problem = REFUSALS.problem(ARGUMENTS.get(kind, lambda: kind("why"))())
 
     assert problem is not None
     assert problem.status in {400, 401, 403, 404, 409, 422, 502, 503}
@@ -86,3 +96,41 @@ async def test_a_renewal_with_the_key_of_another_is_refused(world: World, web: W
 
     assert (first.status, second.status, third.status) == (201, 201, 422)
     assert second.json == first.json == {"stall_id": world.stall_a, "balance_months": 7}
+
+
+@pytest.mark.parametrize("at", ["/api/v1/stalls/{}/renewals", "/api/v1/admin/payments/{}/refunds"])
+async def test_money_is_not_moved_without_a_key(world: World, web: Web, at: str) -> None:
+    is_renewal = at.endswith("/renewals")
+    about = world.stall_a if is_renewal else await world.money.payment(1)
+    body = {"months": 1, "amount_fen": 1, "reason": "no noodles"}
+    token = world.people["seller" if is_renewal else "finance"].token
+    before = await world.rows()
+
+    answer = await web.ask("POST", at.format(about), body, token=token)
+
+    assert (answer.status, answer.json["code"]) == (400, "idempotency_key.missing")
+    assert await world.rows() == before
+
+
+async def test_the_same_key_is_the_same_order(world: World, web: Web) -> None:
+    seller, key = world.people["seller"].token, [("Idempotency-Key", "o-1")]
+    at, body = f"/api/v1/stalls/{world.stall_a}/renewals", {"months": 2, "trade_type": "NATIVE"}
+
+    first = await web.ask("POST", at, body, key, token=seller)
+    second = await web.ask("POST", at, body, key, token=seller)
+    third = await web.ask("POST", at, {**body, "months": 3}, key, token=seller)
+
+    assert (first.status, second.status, third.status) == (201, 201, 422)
+    assert second.json == first.json
+    assert third.json["code"] == "idempotency.key_reused"
+
+
+async def test_whoever_asked_for_a_refund_does_not_approve_it(world: World, web: Web) -> None:
+    finance = world.people["finance"]
+    number = await world.money.refund(world.people["seller"].account_id, finance.account_id)
+
+    answer = await web.ask(
+        "POST", f"/api/v1/admin/refunds/{number}/approve", {"reason": "me"}, token=finance.token
+    )
+
+    assert (answer.status, answer.json["code"]) == (403, "refunds.same_person")

@@ -16,6 +16,7 @@ from server.app import App
 from sql.database import Tx
 from sql.tables import metadata
 from tests.clock import Clock
+from tests.edge.money import Money
 
 ADMIN_OPENID = "openid-of-the-admin-0001"
 
@@ -27,13 +28,16 @@ IDENTITIES = ("none", "expired", "board", "diner", "other", "seller", "rival", "
 STAFF_ROLES = ROLES
 MISSING_STALL = 999
 MISSING_ACCOUNT = 999
+MISSING_NUMBER = "20261120000000000000000000000000"
 
 PASSWORD = "noodles at noon"
-# At a cost that a test can bear; whoever signs in pays what the hash says.
-PASSWORD_HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+# At a cost that a test can bear.
+CHEAP_HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+PASSWORD_HASH = CHEAP_HASHER.hash(PASSWORD)
 
-# Written while nobody asks anything: by the runner of jobs, at times of its own.
-UNWATCHED = {"jobs", "job_runs"}
+# Written while nobody asks anything, by the runner of jobs at times of its own; and notices,
+# which are kept also when they are refused.
+UNWATCHED = {"jobs", "job_runs", "payment_notices"}
 
 
 @dataclass
@@ -59,10 +63,15 @@ class World:
     stall_a: int = 0
     stall_b: int = 0
     serial: int = 0
+    money: Money = field(init=False)
 
     @classmethod
     async def make(cls, app: App, clock: Clock) -> "World":
         world = cls(app, clock)
+        app.passwords._hasher = CHEAP_HASHER
+        world.money = Money(app)
+        # What becomes of refunds is decided here, not by a look of the server's in between.
+        await app.settling.stop()
         await world._sign_in("expired", "seller", ADMIN_OPENID)
         clock.advance(hours=1, seconds=1)
         world.people["none"] = Person("none")
@@ -183,6 +192,25 @@ class World:
                 await self._claim(seller)
             for ticket in await self.app.queues.live_tickets(stall_id):
                 await self.app.queues.change("cancel", ticket.id, self.staff(stall_id))
+
+    # ------------------------------------------------------------ money
+
+    async def payments(self, who: str, state: str) -> dict[str, list[str]]:
+        """Numbers of payments that are own, foreign and missing for somebody, or of refunds."""
+        own, foreign = ("rival", "seller") if who == "rival" else ("seller", "rival")
+        return {
+            "own": [await self._payment(own, state)],
+            "foreign": [await self._payment(foreign, state)],
+            "missing": [MISSING_NUMBER, "-"],
+        }
+
+    async def _payment(self, payer: str, state: str) -> str:
+        payer_id, clerk = self.people[payer].account_id, self.people["clerk"].account_id
+        if state == "order":
+            return await self.money.order(payer_id)
+        if state == "payment":
+            return await self.money.payment(payer_id)
+        return await self.money.refund(payer_id, clerk, is_failed=state == "failed")
 
     # ------------------------------------------------------------ what must not change or be told
 
