@@ -10,10 +10,13 @@ from pathlib import Path
 import argon2
 import msgspec
 import pytest
+from sqlalchemy import update
 
+from payments.store import owe
 from server.app import openapi_text
 from simulators.wechat import WeChat
-from sql.database import open_database
+from sql.database import Tx, open_database
+from sql.tables.payments import debts
 from tests.chaos.cluster import run_py, settings
 from tests.clock import Clock
 from tests.servers import MariaDB, Redis
@@ -184,6 +187,32 @@ async def test_the_openapi_document_is_printed_or_written(operator: Operator) ->
     assert printed.output == (operator.folder / "openapi.json").read_text("utf-8")
     assert printed.output == openapi_text() + "\n"
     assert json.loads(printed.output)["openapi"].startswith("3.1")
+
+
+async def test_books_that_add_up_are_in_order(operator: Operator) -> None:
+    done = await operator.types("check-books")
+
+    assert (done.code, done.output, done.errors) == (0, "the books are in order\n", "")
+
+
+async def test_what_is_wrong_in_the_books_is_named(operator: Operator, clock: Clock) -> None:
+    await operator.types("migrate")
+    db = await open_database(operator.given["CALLME_DATABASE__URL"], now=clock.now)
+    try:
+        await db.write(paid_from_nowhere)
+    finally:
+        await db.close()
+
+    done = await operator.types("check-books")
+
+    assert (done.code, done.output) == (1, "")
+    assert "I8 debt 1: the payment's rows and the books do not agree\n" in done.errors
+
+
+def paid_from_nowhere(tx: Tx) -> None:
+    """What somebody does who changes the table by hand."""
+    owe(tx, kind="test", subject=1, payer_id=1, amount_fen=100, description="noodles")
+    tx.execute(update(debts).values(state="paid"))
 
 
 async def test_a_backup_can_be_restored(operator: Operator) -> None:
