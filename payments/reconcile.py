@@ -67,7 +67,13 @@ class Reconciler:
         refunds = await self._db.write(refund_store.claim_refunds, most=LOOK_AT)
         looks: list[Awaitable[object]] = [self._follow(attempt) for attempt in attempts]
         looks += [self._refunds.push(refund) for refund in refunds]
-        await asyncio.gather(*(self._guarded(look) for look in looks))
+        outcomes = await asyncio.gather(
+            *(self._guarded(look) for look in looks), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                # A mistake with one of them: the others are done, and the job says what it was.
+                raise outcome
         return f"{len(attempts)} attempts, {len(refunds)} refunds, {cancelled} cancelled"
 
     async def _guarded(self, look: Awaitable[object]) -> None:
