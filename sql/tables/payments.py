@@ -1,24 +1,41 @@
 """Money: the ledger; alerts and incidents; what is owed, paid and sent back."""
 
+from collections.abc import Callable
+
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
+    Dialect,
     Index,
     Integer,
     LargeBinary,
     String,
     Text,
     UniqueConstraint,
+    func,
 )
 from sqlalchemy.dialects.mysql import MEDIUMBLOB
 
 from sql.tables.base import table
 from sql.types import Id
 
+
 # A notice may be 64 KiB, one byte more than MySQL's BLOB takes.
-_Bytes = LargeBinary().with_variant(MEDIUMBLOB(), "mysql")
+class _Blob(MEDIUMBLOB):
+    """Written as digits: the driver takes no bytes (aiomysql 0.3 with PyMySQL 1.2)."""
+
+    def bind_processor(self, _: Dialect) -> Callable[[bytes | None], str | None]:
+        return lambda value: None if value is None else value.hex()
+
+    def bind_expression(self, bindvalue: BindParameter[bytes]) -> ColumnElement[bytes]:
+        return func.unhex(bindvalue, type_=self)
+
+
+_Bytes = LargeBinary().with_variant(_Blob(), "mysql")
 
 # ---------------------------------------------------------------- ledger
 
