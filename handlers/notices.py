@@ -42,7 +42,8 @@ def _xml(receive: Receive) -> Callable[[Call], Awaitable[Response]]:
         try:
             await receive(call.raw, call.headers, call.path)
         except BadMessage as error:
-            log.warning("a notice was refused", path=call.path, why=type(error).__name__)
+            # Counted and kept for a person to look at; a flood of them is no alarm each.
+            log.info("a notice was refused", path=call.path, why=type(error).__name__)
             return Response(200, nack("refused"), XML)
         return Response(200, ACK, XML)
 
