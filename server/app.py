@@ -254,7 +254,7 @@ class App:
                 self.queues,
                 self.stalls,
                 self.payments,
-                self.books,
+                self.audit,
                 sweep_s=self.config.session.sweep_s,
             ),
             watches=watches,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from accounts.audit.service import Audit
 from accounts.service import Sessions
 from payments.gateway import Reaction, Refused
 from payments.ledger.service import Books
@@ -31,7 +32,7 @@ def schedule(
     queues: Queues,
     stalls: Stalls,
     payments: Payments,
-    books: Books,
+    audit: Audit,
     *,
     sweep_s: int,
 ) -> list[Job]:
@@ -40,7 +41,8 @@ def schedule(
         Job("months", stalls.charge_months, next_month, lease_s=600),
         Job("sessions", sessions.sweep, every(sweep_s)),
         Job("release", queues.release_overdue, every(60)),
-        Job("books", lambda: check_books(books), every(3600), lease_s=1800),
+        Job("books", lambda: check_books(payments.books), every(3600), lease_s=1800),
+        Job("audit", audit.check, every(86_400), lease_s=1800),
         Job("bill", lambda: compare_bill(db, payments), tomorrow_at_half_past_ten),
         Job("tidy", lambda: tidy(db, payments), every(3600)),
     ]

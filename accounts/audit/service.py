@@ -17,6 +17,12 @@ class Audit:
         """How many lines there are of what is wanted, and some of them, newest first."""
         return await self._db.read(store.page, wanted, offset=offset, most=most)
 
+    async def check(self) -> str:
+        """Verify, and keep an alert raised for as long as it is not whole."""
+        broken = await self.verify()
+        await self._db.write(store.tell, broken)
+        return "whole" if broken is None else f"line {broken} is not what was written"
+
     async def verify(self) -> int | None:
         """The place of the first line that was changed or is missing; None: all are there."""
         broken = await self._db.read(store.verify)

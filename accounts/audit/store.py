@@ -7,12 +7,14 @@ import msgspec
 from sqlalchemy import func, insert, select, update
 
 from accounts.audit.model import FIRST_HASH, By, Entry, Filter, canonical, digest, mask_address
+from sql.alerts import clear_alert, raise_alert
 from sql.database import Tx
 from sql.tables.staff import staff, staff_audit, staff_audit_head
 from sql.transaction import insert_missing
 
 _CHUNK: Final = 1000
 _HEAD: Final = 1
+_BROKEN: Final = "audit.broken"
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -86,6 +88,14 @@ def verify(tx: Tx) -> int | None:
         return None if head.hash == last else seq
     # Lines were cut off the end, or written behind it.
     return min(head.seq, seq) + 1
+
+
+def tell(tx: Tx, broken: int | None) -> None:
+    """Raise the alert of a broken chain, or clear it."""
+    if broken is None:
+        clear_alert(tx, _BROKEN, "staff_audit")
+    else:
+        raise_alert(tx, _BROKEN, "staff_audit", f"line {broken} is not what was written")
 
 
 def page(tx: Tx, wanted: Filter, *, offset: int, most: int) -> tuple[int, list[Entry]]:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from accounts.audit import store
 from accounts.audit.model import By, Filter, mask_address
 from accounts.audit.service import Audit
+from sql.alerts import open_alerts
 from sql.database import Database, Tx, open_database
 from sql.tables.staff import staff_audit, staff_audit_head
 from tests.clock import Clock
@@ -230,6 +231,28 @@ async def test_an_end_without_lines_is_found(
 
     expect_log("line 1")
     assert await audit.verify() == 1
+
+
+async def test_a_broken_chain_is_an_alert_until_it_is_mended(
+    db: Database, audit: Audit, expect_log: Callable[[str], None]
+) -> None:
+    await write_some(db, 2)
+    expect_log("line 2")
+    assert await audit.check() == "whole"
+    assert await db.read(open_alerts) == []
+
+    def change(reason: str) -> Callable[[Tx], object]:
+        changed = update(staff_audit).where(staff_audit.c.id == 2).values(reason=reason)
+        return lambda tx: tx.execute(changed)
+
+    await db.write(tamper, change("because"))
+    assert await audit.check() == "line 2 is not what was written"
+    (alert,) = await db.read(open_alerts)
+    await db.write(tamper, change("as asked"))
+
+    assert (alert.kind, alert.text) == ("audit.broken", "line 2 is not what was written")
+    assert await audit.check() == "whole"
+    assert await db.read(open_alerts) == []
 
 
 # ---------------------------------------------------------------- looking for something
