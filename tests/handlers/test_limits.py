@@ -23,6 +23,18 @@ def test_after_a_rest_the_whole_burst_is_there_again() -> None:
     assert [limit.allow("a", 60_000) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
 
 
+def test_what_is_forgiven_was_not_counted() -> None:
+    limit = Limit(per_s=2, burst=3)
+    for _ in range(3):
+        limit.allow("a", 0)
+
+    limit.forgive("a")
+    limit.forgive("never seen")
+
+    assert [limit.allow("a", 0) for _ in range(2)] == [0.0, 0.5]
+    assert len(limit) == 1
+
+
 def test_looking_counts_nothing() -> None:
     limit = Limit(per_s=1, burst=1)
 
