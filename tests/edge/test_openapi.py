@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,11 @@ KEPT = TOP / "docs" / "openapi.json"
 
 # Where the back office looks after itself, and an openid administrator has no business.
 STAFF_PATHS = tuple(f"/api/v1/admin/{area}" for area in ("sessions", "me", "accounts", "audit"))
+
+# What needs money of its own to be asked for: tests/money asks it, with all that goes before.
+MONEY = re.compile(
+    r"/api/v1/(payments|admin/(payments|refunds|bill-differences)|sellers|stalls/\{stall_id\}/renewals)"
+)
 
 # Of each operation so many messages are drawn that fit the document, and as many that do not.
 EXAMPLES = 6
@@ -93,7 +99,8 @@ def test_every_code_a_route_names_has_a_status_in_its_document(
     for route in world.app.table.routes:
         if not route.in_document:
             continue
-        responses = operations(document)[f"{route.method} {route.path}"]["responses"]
+        path = route.path.replace(":text}", "}")
+        responses = operations(document)[f"{route.method} {path}"]["responses"]
         for code in route.errors:
             assert str(REFUSALS.status_of(code)) in responses, (route.path, code)
 
@@ -186,12 +193,13 @@ async def test_every_documented_route_answers_as_documented(
 ) -> None:
     asked = Asked(world, web)
     for name, operation in operations(document).items():
-        good = await asked.ask(name)
-        check(document, name, good)
-        assert 200 <= good.status < 300, (name, good)
+        method, path = name.split()
+        if not MONEY.match(path):
+            good = await asked.ask(name)
+            check(document, name, good)
+            assert 200 <= good.status < 300, (name, good)
         if operation["security"]:
-            method, path = name.split()
-            nobody = await web.ask(method, path.format(stall_id=1, ticket_id=1, account_id=1), b"")
+            nobody = await web.ask(method, re.sub(r"\{[a-z_]+\}", "1", path), b"")
             assert nobody.status == 401
             check(document, name, nobody)
 
@@ -201,11 +209,11 @@ async def test_what_is_missing_is_answered_as_documented(
 ) -> None:
     for name in operations(document):
         method, path = name.split()
-        if "{" not in path:
+        if "{" not in path or (MONEY.match(path) and method != "GET"):
             continue
         token = world.people["owner" if path.startswith(STAFF_PATHS) else "admin"].token
         body = Asked(world, web).body(name, 1)
-        at = path.format(stall_id=999, ticket_id=5, account_id=999)
+        at = re.sub(r"\{[a-z_]+\}", "999", path)
         answer = await web.ask(method, at, body, token=token)
         assert answer.status == 404, (name, answer)
         check(document, name, answer)
