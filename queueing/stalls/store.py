@@ -136,6 +136,7 @@ def release_sellers(tx: Tx, stall_id: int) -> Stall:
 
 def renew(tx: Tx, stall_id: int, *, months: int, reason: str, by: int) -> Renewed:
     """Add months, by hand. Raises StallNotFound."""
+    assert months > 0, "months are taken by take_months"
     head = lock(tx, stall_id)
     balance = _add_months(tx, stall_id, head, months=months, reason=reason, by=by)
     return Renewed(stall_id, months, balance, created=False)
