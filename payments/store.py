@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import func, insert, or_, select, update
 
 from payments.gateway import Placed, PlaceOrder, TradeType
+from payments.ledger.store import is_stopped
 from payments.model import (
     DEBT_MOVES,
     LIVE,
@@ -26,6 +27,7 @@ from payments.model import (
     DebtPaid,
     DebtState,
     PaymentNotFound,
+    PaymentsStopped,
     Receipt,
     next_ask,
 )
@@ -170,8 +172,9 @@ class Begun(msgspec.Struct, frozen=True):
 def begin_attempt(tx: Tx, wanted: Wanted) -> Begun:
     """The debt's live attempt, made unless there is one.
 
-    Raises DebtNotFound, DebtPaid, DebtCancelled, DebtExpired, KeyReused.
+    Raises DebtNotFound, DebtPaid, DebtCancelled, DebtExpired, KeyReused, PaymentsStopped.
     """
+    see_running(tx)
     debt = load_debt(tx, wanted.debt_id, lock=True)
     scope, mark = wanted.key_of(debt.payer_id)
     answer = idempotency.once(tx, scope, wanted.key, mark, _not_yet)
@@ -184,6 +187,12 @@ def begin_attempt(tx: Tx, wanted: Wanted) -> Begun:
         return Begun(live, key_id=key_id)
     _insert_attempt(tx, debt, wanted)
     return Begun(find_attempt(tx, wanted.out_trade_no), is_new=True, key_id=key_id)
+
+
+def see_running(tx: Tx) -> None:
+    """Raises PaymentsStopped while the books do not add up: no new money is to move."""
+    if is_stopped(tx):
+        raise PaymentsStopped
 
 
 def _not_yet(_: Tx) -> str:

@@ -1,17 +1,23 @@
 """Notices as they came: each kept once, with what became of it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 
 from sql.database import Tx
 from sql.tables.payments import payment_notices as notices
+from sql.transaction import insert_missing
 from sql.types import Millis
 
 # An attacker may send as much as he likes, and fill no disk with it.
 BAD_BODY_MAX = 4096
+
+# Verdicts of a notice that was not settled when it came.
+LATER = frozenset({"held", "failed"})
 
 _HEADERS = ("wechatpay-", "content-type", "request-id")
 
@@ -42,24 +48,32 @@ def notice_of(raw: bytes, headers: Mapping[str, str], path: str) -> Notice:
 
 
 def keep_notices(tx: Tx, kept: Sequence[Kept]) -> None:
-    """Keep each notice once, count its repeats; its last verdict counts."""
-    latest = {one.notice.sha256: one for one in kept}
-    known = _known(tx, latest)
-    new = [_row(one, tx.now) for digest, one in latest.items() if digest not in known]
+    """Keep each notice once, and count its repeats.
+
+    Its first verdict stays, unless it was kept for later.
+    """
+    first = {one.notice.sha256: one for one in reversed(kept)}
+    known = _verdicts(tx, first)
+    new = [_row(one, tx.now) for digest, one in first.items() if digest not in known]
     if new:
-        tx.execute(insert(notices), new)
-    for digest, one in latest.items():
-        times = sum(other.notice.sha256 == digest for other in kept) - (digest not in known)
-        if times:
-            _count(tx, digest, times, one)
+        # Another process may take the same notice at this moment.
+        insert_missing(tx, notices, new)
+    times = Counter(one.notice.sha256 for one in kept)
+    times.subtract(first.keys() - known.keys())
+    _count(tx, times)
+    for digest, verdict in known.items():
+        if verdict in LATER:
+            again = update(notices).where(notices.c.sha256 == digest)
+            tx.execute(again.values(verdict=first[digest].verdict[:40]))
 
 
-def _known(tx: Tx, digests: Mapping[str, Kept]) -> set[str]:
-    query = select(notices.c.sha256).where(notices.c.sha256.in_(sorted(digests)))
-    return set(tx.execute(query).scalars())
+def _verdicts(tx: Tx, digests: Iterable[str]) -> dict[str, str]:
+    query = select(notices.c.sha256, notices.c.verdict)
+    rows = tx.execute(query.where(notices.c.sha256.in_(sorted(digests))))
+    return {row.sha256: row.verdict for row in rows}
 
 
-def _row(one: Kept, now: Millis) -> dict[str, object]:
+def _row(one: Kept, now: Millis) -> dict[str, Any]:
     body = one.notice.body if one.is_verified else one.notice.body[:BAD_BODY_MAX]
     return {
         **msgspec.structs.asdict(one.notice),
@@ -73,13 +87,16 @@ def _row(one: Kept, now: Millis) -> dict[str, object]:
     }
 
 
-def _count(tx: Tx, digest: str, times: int, one: Kept) -> None:
-    """A notice that was applied stays applied, however often it comes again."""
-    values: dict[str, object] = {"times": notices.c.times + times, "last_at": tx.now}
-    tx.execute(update(notices).where(notices.c.sha256 == digest).values(values))
-    open_ones = notices.c.verdict.in_(("held", "failed"))
-    changed = {"verdict": one.verdict[:40]}
-    tx.execute(update(notices).where(notices.c.sha256 == digest, open_ones).values(changed))
+def _count(tx: Tx, times: Mapping[str, int]) -> None:
+    """One statement for all that came once more, one for all that came twice more, …"""
+    groups: dict[int, list[str]] = {}
+    for digest, count in times.items():
+        groups.setdefault(count, []).append(digest)
+    for count, digests in groups.items():
+        if count:
+            values = {"times": notices.c.times + count, "last_at": tx.now}
+            mine = notices.c.sha256.in_(sorted(digests))
+            tx.execute(update(notices).where(mine).values(values))
 
 
 def keep_bad(tx: Tx, kept: Kept, *, since: Millis, most: int) -> bool:

@@ -27,7 +27,7 @@ from payments.model import (
     SamePerson,
     next_look,
 )
-from payments.store import load_debt, move_debt, must_be, receipts_of, tell
+from payments.store import load_debt, move_debt, must_be, receipts_of, see_running, tell
 from sql import idempotency
 from sql.alerts import clear_alert, raise_alert, record_incident
 from sql.database import Tx
@@ -61,8 +61,9 @@ class RefundAsk(msgspec.Struct, frozen=True, kw_only=True):
 def ask_refund(tx: Tx, ask: RefundAsk) -> Refund:
     """Reserve the money and write the refund; what it says is what WeChat will be told.
 
-    Raises PaymentNotFound, RefundTooMuch, ReasonMissing, KeyReused.
+    Raises PaymentNotFound, RefundTooMuch, ReasonMissing, KeyReused, PaymentsStopped.
     """
+    see_running(tx)
     if not ask.reason.strip():
         raise ReasonMissing
     mark = idempotency.fingerprint("refund", ask.out_trade_no, ask.amount_fen, ask.reason)
@@ -161,7 +162,8 @@ def _reserve(tx: Tx, transaction_id: str, amount_fen: int) -> None:
 
 
 def approve(tx: Tx, out_refund_no: str, *, by: int, reason: str) -> Refund:
-    """Raises RefundNotFound, RefundNotWaiting, SamePerson."""
+    """Raises RefundNotFound, RefundNotWaiting, SamePerson, PaymentsStopped."""
+    see_running(tx)
     refund, _ = _locked(tx, out_refund_no)
     if refund.status is not RefundStatus.WAITING:
         raise RefundNotWaiting
@@ -288,7 +290,11 @@ def is_out_of_patience(refund: Refund, now: Millis) -> bool:
 
 
 def retry(tx: Tx, out_refund_no: str, *, by: int, reason: str) -> Refund:
-    """Ask WeChat again, with the same number. Raises RefundNotFound, RefundNotFailed."""
+    """Ask WeChat again, with the same number.
+
+    Raises RefundNotFound, RefundNotFailed, PaymentsStopped.
+    """
+    see_running(tx)
     refund, _ = _locked(tx, out_refund_no)
     if refund.status is not RefundStatus.FAILED:
         raise RefundNotFailed

@@ -117,6 +117,20 @@ async def test_a_tampered_notice_does_not_keep_the_true_money_out(till: Till) ->
     assert await till.agrees()
 
 
+async def test_another_amount_that_wechat_itself_says_is_for_a_person(till: Till) -> None:
+    debt = await till.owe(300)
+    number = (await till.pay(debt)).out_trade_no
+    till.bank.pay(number, amount_fen=299)
+    till.clock.advance(minutes=1)
+
+    await till.payments.settle_due()
+    await till.payments.settle_due()
+
+    assert (await till.debt(debt)).state is DebtState.UNPAID
+    assert await till.kinds() == ["payment.mismatch"]
+    assert till.bank.calls["query"] == 1
+
+
 @pytest.mark.parametrize("changes", [{"mch_id": "1900000999"}, {"appid": "wx-of-others"}])
 async def test_what_is_for_others_is_not_our_money(till: Till, changes: dict[str, str]) -> None:
     debt = await till.owe()

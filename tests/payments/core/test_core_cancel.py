@@ -28,6 +28,14 @@ async def test_what_nobody_began_to_pay_is_cancelled_at_once(till: Till) -> None
     assert till.bank.calls == {}
 
 
+async def test_a_kind_without_an_action_is_cancelled_all_the_same(till: Till) -> None:
+    debt = await till.owe(kind="other")
+
+    cancelled = await till.payments.cancel(debt.id)
+
+    assert (cancelled.state, await till.notes()) == (DebtState.CANCELLED, [])
+
+
 async def test_what_is_not_there_or_paid_cannot_be_cancelled(till: Till) -> None:
     debt, _ = await till.paid()
 

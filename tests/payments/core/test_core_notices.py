@@ -74,6 +74,17 @@ async def test_a_notice_is_kept_as_it_came_with_what_became_of_it(inbox: Till) -
     assert kept["number"] == receipt["out_trade_no"]
 
 
+@pytest.mark.parametrize(
+    "raw", [b"", b"\x00\xff", b"base64:AAAA", "回调".encode(), "回调".encode("gbk"), b"\\'%s\n"]
+)
+async def test_a_notice_is_kept_byte_for_byte(inbox: Till, raw: bytes) -> None:
+    with pytest.raises(BadMessage):
+        await inbox.payments.receive(raw, SIGNED, PATH)
+
+    (kept,) = await inbox.rows("payment_notices")
+    assert (kept["body"], kept["verdict"]) == (raw, "BadContent")
+
+
 async def test_the_same_notice_again_is_counted_and_changes_nothing(inbox: Till) -> None:
     raw = await paid_notice(inbox)
     first = await inbox.payments.receive(raw, SIGNED, PATH)
@@ -96,7 +107,7 @@ async def test_eight_at_once_are_one_payment(inbox: Till) -> None:
 
     assert sorted(verdicts) == ["paid"] + ["repeated"] * 7
     (kept,) = await inbox.rows("payment_notices")
-    assert (kept["times"], len(await inbox.notes())) == (8, 1)
+    assert (kept["times"], kept["verdict"], len(await inbox.notes())) == (8, "paid", 1)
 
 
 async def test_one_that_is_not_signed_is_refused_and_kept_for_a_person(inbox: Till) -> None:

@@ -13,6 +13,7 @@ from payments.gateway import (
     PlaceOrder,
     Queried,
     Reaction,
+    RefundOrder,
     Refused,
     TradeState,
     TradeType,
@@ -501,8 +502,17 @@ async def test_without_wechat_nothing_can_be_paid_and_everything_says_why(till: 
         starts_at=0,
         expires_at=0,
     )
+    back = RefundOrder(
+        out_trade_no="n",
+        transaction_id="t",
+        out_refund_no="r",
+        total_fen=1,
+        refund_fen=1,
+        reason="",
+    )
     for call in (
         nobody.place(order),
+        nobody.refund(back),
         nobody.query("n"),
         nobody.close("n"),
         nobody.query_refund("r"),

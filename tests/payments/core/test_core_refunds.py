@@ -462,6 +462,19 @@ async def test_one_that_comes_after_it_was_given_up_is_for_a_person(till: Till) 
     assert len(mismatches) == 1
 
 
+async def test_one_that_arrives_twice_at_once_has_arrived_once(till: Till) -> None:
+    debt, number = await till.paid()
+    refund = await till.refund(number)
+    await till.payments.settle_due()
+    till.bank.send_back()
+
+    await asyncio.gather(*(till.payments.refresh_refund(refund.out_refund_no) for _ in range(20)))
+
+    assert (await till.debt(debt)).refunded_fen == 100
+    assert [what for what, *_ in await till.notes()] == ["delivered", "taken back"]
+    assert await till.agrees()
+
+
 async def test_another_amount_than_was_asked_for_is_for_a_person(till: Till) -> None:
     debt, number = await till.paid()
     refund = await till.refund(number)
