@@ -9,7 +9,8 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
+# A lock is whole, so there is nothing to resolve; older pips fail where an extra is asked for.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --no-deps --require-hashes
 
 # A folder that does not exist yet is left out.
 PACKAGES := $(wildcard server handlers queueing devices commerce payments accounts sql)
