@@ -51,12 +51,17 @@ staff_stores = table(
     clustered=True,
 )
 
-# status: new (known, not bound), bound, retired. store_id: NULL unless bound.
+# status: new (known, not bound), binding and leaving (the vendor is asked), bound, retired.
+# store_id: where it stands or is to stand, NULL for a new or retired one.
 # service: open, maintenance (nobody may shop). sale_lock: why nobody may, "" without a reason.
 # link: never, online, suspect, offline, unknown. last_seen_at: by our clock. epoch: counts the
 # risings of the link, so that a late fall of an earlier one is told apart.
-# boot_id, seq: of the last event that changed what is reported. reported, desired: JSON.
-# deadline_at: when the link is judged next. version: of the row's live part.
+# boot_id, seq: of the last event that was in order; boots: ids of starts before that one.
+# reported, desired: JSON. deadline_at: when the link is judged next. asked_at: when the vendor
+# was asked during this silence and could not say that it lives. flips: JSON, times of the last
+# changes between online and not. sampled_at: of the last row of telemetry. told_at: of the last
+# event about what it reports, tell_at: when the next one may be told, NULL when none waits.
+# push_at: when what is desired is sent again. version: of the row's live part.
 devices = table(
     "devices",
     Column("id", Id, primary_key=True),
@@ -75,14 +80,21 @@ devices = table(
     Column("deadline_at", BigInteger, nullable=True),
     Column("epoch", BigInteger, nullable=False),
     Column("boot_id", String(40), nullable=False),
+    Column("boots", String(200), nullable=False),
     Column("seq", BigInteger, nullable=False),
+    Column("asked_at", BigInteger, nullable=True),
+    Column("flips", String(200), nullable=False),
     Column("reported", _Json, nullable=False),
     Column("reported_at", BigInteger, nullable=True),
+    Column("sampled_at", BigInteger, nullable=True),
+    Column("told_at", BigInteger, nullable=True),
+    Column("tell_at", BigInteger, nullable=True),
     Column("desired", _Json, nullable=False),
     Column("desired_version", Integer, nullable=False),
     Column("desired_by", BigInteger, nullable=False),
     Column("desired_at", BigInteger, nullable=True),
     Column("desired_pushes", Integer, nullable=False),
+    Column("push_at", BigInteger, nullable=True),
     Column("sale_lock", String(40), nullable=False),
     Column("sale_lock_by", BigInteger, nullable=False),
     Column("sale_lock_at", BigInteger, nullable=True),
@@ -91,7 +103,9 @@ devices = table(
     Column("version", BigInteger, nullable=False),
     UniqueConstraint("vendor", "code"),
     Index("ix_devices_store_id", "store_id"),
-    Index("ix_devices_link_deadline_at", "link", "deadline_at"),
+    Index("ix_devices_deadline_at", "deadline_at"),
+    Index("ix_devices_tell_at", "tell_at"),
+    Index("ix_devices_push_at", "push_at"),
     sqlite_autoincrement=True,
 )
 
@@ -106,17 +120,22 @@ device_doors = table(
 )
 
 # Where a device stood, from when until when; the open one has the device's id as open_key.
+# state: binding, bound, unbinding, unbound, refused (it never was). begun_at: when it was decided,
+# before the vendor is asked; bound_at NULL: never confirmed. problem: what the vendor said last.
 device_bindings = table(
     "device_bindings",
     Column("id", Id, primary_key=True),
     Column("device_id", BigInteger, nullable=False),
     Column("store_id", BigInteger, nullable=False),
     Column("open_key", BigInteger, nullable=True),
-    Column("bound_at", BigInteger, nullable=False),
+    Column("state", String(9), nullable=False),
+    Column("begun_at", BigInteger, nullable=False),
+    Column("bound_at", BigInteger, nullable=True),
     Column("bound_by", BigInteger, nullable=False),
     Column("unbound_at", BigInteger, nullable=True),
     Column("unbound_by", BigInteger, nullable=False),
     Column("reason", String(200), nullable=False),
+    Column("problem", String(200), nullable=False),
     UniqueConstraint("open_key"),
     Index("ix_device_bindings_device_id", "device_id"),
     sqlite_autoincrement=True,
@@ -282,6 +301,7 @@ door_sessions = table(
     Index("ix_door_sessions_account_id", "account_id"),
     Index("ix_door_sessions_device_id_id", "device_id", "id"),
     Index("ix_door_sessions_state", "state"),
+    Index("ix_door_sessions_vendor_order_no", "vendor_order_no"),
     sqlite_autoincrement=True,
 )
 

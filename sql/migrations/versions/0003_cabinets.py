@@ -27,6 +27,7 @@ TABLES = (
     "order_charges",
     "order_revisions",
     "payscore_orders",
+    "payscore_permissions",
     "planograms",
     "reports",
     "sales",
@@ -239,6 +240,28 @@ def make_payscore() -> None:
         batch_op.create_index("ix_payscore_orders_debt_id", ["debt_id"], unique=False)
         batch_op.create_index("ix_payscore_orders_next_at", ["next_at"], unique=False)
 
+    op.create_table(
+        "payscore_permissions",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("authorization_code", sa.String(length=32), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("openid", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_payscore_permissions")),
+        sa.UniqueConstraint(
+            "authorization_code", name=op.f("uq_payscore_permissions_authorization_code")
+        ),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+        sqlite_autoincrement=True,
+        sqlite_with_rowid=True,
+    )
+    with op.batch_alter_table("payscore_permissions", schema=None) as batch_op:
+        batch_op.create_index("ix_payscore_permissions_openid", ["openid"], unique=False)
+
 
 def make_devices() -> None:
     op.create_table(
@@ -292,14 +315,21 @@ def make_devices() -> None:
         sa.Column("deadline_at", sa.BigInteger(), nullable=True),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("boot_id", sa.String(length=40), nullable=False),
+        sa.Column("boots", sa.String(length=200), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("asked_at", sa.BigInteger(), nullable=True),
+        sa.Column("flips", sa.String(length=200), nullable=False),
         sa.Column("reported", sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql"), nullable=False),
         sa.Column("reported_at", sa.BigInteger(), nullable=True),
+        sa.Column("sampled_at", sa.BigInteger(), nullable=True),
+        sa.Column("told_at", sa.BigInteger(), nullable=True),
+        sa.Column("tell_at", sa.BigInteger(), nullable=True),
         sa.Column("desired", sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql"), nullable=False),
         sa.Column("desired_version", sa.Integer(), nullable=False),
         sa.Column("desired_by", sa.BigInteger(), nullable=False),
         sa.Column("desired_at", sa.BigInteger(), nullable=True),
         sa.Column("desired_pushes", sa.Integer(), nullable=False),
+        sa.Column("push_at", sa.BigInteger(), nullable=True),
         sa.Column("sale_lock", sa.String(length=40), nullable=False),
         sa.Column("sale_lock_by", sa.BigInteger(), nullable=False),
         sa.Column("sale_lock_at", sa.BigInteger(), nullable=True),
@@ -315,8 +345,10 @@ def make_devices() -> None:
         sqlite_with_rowid=True,
     )
     with op.batch_alter_table("devices", schema=None) as batch_op:
-        batch_op.create_index("ix_devices_link_deadline_at", ["link", "deadline_at"], unique=False)
+        batch_op.create_index("ix_devices_deadline_at", ["deadline_at"], unique=False)
+        batch_op.create_index("ix_devices_push_at", ["push_at"], unique=False)
         batch_op.create_index("ix_devices_store_id", ["store_id"], unique=False)
+        batch_op.create_index("ix_devices_tell_at", ["tell_at"], unique=False)
 
     op.create_table(
         "device_doors",
@@ -338,11 +370,14 @@ def make_devices() -> None:
         sa.Column("device_id", sa.BigInteger(), nullable=False),
         sa.Column("store_id", sa.BigInteger(), nullable=False),
         sa.Column("open_key", sa.BigInteger(), nullable=True),
-        sa.Column("bound_at", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(length=9), nullable=False),
+        sa.Column("begun_at", sa.BigInteger(), nullable=False),
+        sa.Column("bound_at", sa.BigInteger(), nullable=True),
         sa.Column("bound_by", sa.BigInteger(), nullable=False),
         sa.Column("unbound_at", sa.BigInteger(), nullable=True),
         sa.Column("unbound_by", sa.BigInteger(), nullable=False),
         sa.Column("reason", sa.String(length=200), nullable=False),
+        sa.Column("problem", sa.String(length=200), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_device_bindings")),
         sa.UniqueConstraint("open_key", name=op.f("uq_device_bindings_open_key")),
         mysql_charset="utf8mb4",
@@ -553,6 +588,9 @@ def make_orders() -> None:
         batch_op.create_index("ix_door_sessions_device_id_id", ["device_id", "id"], unique=False)
         batch_op.create_index("ix_door_sessions_due_at", ["due_at"], unique=False)
         batch_op.create_index("ix_door_sessions_state", ["state"], unique=False)
+        batch_op.create_index(
+            "ix_door_sessions_vendor_order_no", ["vendor_order_no"], unique=False
+        )
 
     op.create_table(
         "cabinet_orders",
