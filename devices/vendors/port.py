@@ -11,7 +11,8 @@ VendorError
 BadCallback          what came in is not the vendor's, or cannot be read
 ├── BadSignature
 ├── Skewed           signed at a time too far from ours
-└── Replayed         its nonce was used for another body
+├── Replayed         its nonce was used for another body
+└── TooLarge         longer than is taken
 """
 
 from collections.abc import Mapping, Sequence
@@ -141,6 +142,11 @@ class Skewed(BadCallback):
 class Replayed(BadCallback):
     code = "callback.replay"
     title = "The nonce was used for another body"
+
+
+class TooLarge(BadCallback):
+    code = "callback.too_large"
+    title = "The callback is too large"
 
 
 # ---------------------------------------------------------------- what we ask
