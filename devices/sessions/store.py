@@ -97,8 +97,8 @@ def begin(tx: Tx, new: New) -> DoorSession:
     try:
         key = tx.execute(insert(door_sessions), row).inserted_primary_key
     except IntegrityError:
-        # Another process was quicker by less than our transaction; only a locking read sees it.
-        _see_free(tx, door_key, new.account_id, lock=True)
+        # Another process was quicker by less than our transaction.
+        _see_free(tx, door_key, new.account_id)
         raise
     assert key is not None
     session = load(tx, key[0])
@@ -107,11 +107,11 @@ def begin(tx: Tx, new: New) -> DoorSession:
     return session
 
 
-def _see_free(tx: Tx, door_key: str, account_id: int, *, lock: bool = False) -> None:
+def _see_free(tx: Tx, door_key: str, account_id: int) -> None:
     """Raises DoorBusy, SessionOpen."""
-    if _one(tx, _T.door_key == door_key, lock=lock) is not None:
+    if _one(tx, _T.door_key == door_key) is not None:
         raise DoorBusy
-    if _one(tx, _T.user_key == account_id, lock=lock) is not None:
+    if _one(tx, _T.user_key == account_id) is not None:
         raise SessionOpen
 
 
@@ -166,15 +166,16 @@ def _tell(tx: Tx, session: DoorSession) -> None:
         "purpose": session.purpose,
         "at": tx.now,
     }
-    line = events.Line(f"door.{session.state}", session.id, msgspec.json.encode(data))
-    names = [
-        f"door:{session.id}",
-        f"cabinet:{session.device_id}",
-        "cabinets",
-        f"account:{session.account_id}",
-    ]
-    heads = events.lock_streams(tx, names)
-    events.append(tx, {name: (head, [line]) for name, head in heads.items()})
+    text, name = msgspec.json.encode(data), f"door.{session.state}"
+    subjects = {
+        f"door:{session.id}": session.id,
+        f"account:{session.account_id}": session.id,
+        f"cabinet:{session.device_id}": session.device_id,
+        "cabinets": session.device_id,
+    }
+    heads = events.lock_streams(tx, subjects)
+    lines = {stream: [events.Line(name, subjects[stream], text)] for stream in heads}
+    events.append(tx, {stream: (head, lines[stream]) for stream, head in heads.items()})
 
 
 def say(tx: Tx, session: DoorSession, name: str, text: str) -> None:
@@ -266,14 +267,13 @@ def _conditions(wanted: Wanted) -> Iterator[Any]:
         yield _T.requested_at < wanted.before_at
 
 
-def _one(tx: Tx, which: Any, *, lock: bool) -> DoorSession | None:
+def _one(tx: Tx, which: Any, *, lock: bool = False) -> DoorSession | None:
     query = select(door_sessions).where(which).order_by(_T.id.desc()).limit(1)
     row = tx.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else _session(row)
 
 
 def _session(row: Any) -> DoorSession:
-    values = dict(row._mapping)
-    del values["door_key"], values["user_key"]
+    values = {name: getattr(row, name) for name in DoorSession.__struct_fields__}
     values["prices"] = msgspec.json.decode(values["prices"])
     return msgspec.convert(values, DoorSession)

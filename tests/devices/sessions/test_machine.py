@@ -149,7 +149,7 @@ MACHINES = [Door, DoorWithoutSensor, StaffDoor, StaffDoorWithoutSensor]
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_events_in_any_order(machine: type[Door]) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None)
     )
 
@@ -157,7 +157,7 @@ def test_events_in_any_order(machine: type[Door]) -> None:
 @pytest.mark.torture
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_hundred_thousand_events_in_any_order(machine: type[Door]) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine, settings=settings(max_examples=1_000, stateful_step_count=100, deadline=None)
     )
 

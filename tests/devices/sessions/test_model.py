@@ -328,6 +328,12 @@ def test_a_move_leads_back_only_from_the_end_and_only_into_review_or_settling() 
     assert {to for _, to in from_the_end} == {State.SETTLING, State.ABNORMAL, State.UNPAID}
 
 
+def test_a_physical_session_is_that_of_a_door_in_use() -> None:
+    physical = {state for state in State if session(state).is_physical}
+
+    assert physical == PHYSICAL
+
+
 def test_physical_things_are_never_begun_again() -> None:
     into = {to for was, ways in MOVES.items() if was not in PHYSICAL for to in ways}
 
