@@ -13,6 +13,8 @@ import msgspec
 
 from accounts import model as accounts
 from accounts.staff import model as staff
+from devices import model as devices
+from devices.fleet import model as fleet
 from payments import model as payments
 from queueing import model as queueing
 from queueing.stalls import model as stalls
@@ -197,6 +199,8 @@ REFUSALS: Final = Refusals(
         staff.StaffNotFound: 404,
         staff.NotOneself: 409,
         staff.LastOwner: 409,
+        staff.OwnerSeesAll: 422,
+        staff.StoreUnknown: 422,
         staff.TotpIsOn: 409,
         staff.TotpNotBegun: 409,
         queueing.StallNotFound: 404,
@@ -212,6 +216,26 @@ REFUSALS: Final = Refusals(
         queueing.NumberTaken: 409,
         queueing.UndoTooLate: 409,
         stalls.PhoneTaken: 409,
+        devices.NotBound: 409,
+        devices.DeviceOffline: 409,
+        devices.DeviceLocked: 409,
+        devices.DeviceInMaintenance: 409,
+        fleet.StoreNotFound: 404,
+        fleet.StoreCodeTaken: 409,
+        fleet.StoreInUse: 409,
+        fleet.StoreDeleted: 409,
+        fleet.DeviceNotFound: 404,
+        fleet.DoorNotFound: 404,
+        fleet.DeviceCodeTaken: 409,
+        fleet.DeviceRetired: 409,
+        fleet.DeviceBound: 409,
+        fleet.DeviceBusy: 409,
+        fleet.BindingUnderway: 409,
+        fleet.BindingRefused: 502,
+        fleet.BindingUnclear: 503,
+        fleet.VendorNotSet: 422,
+        fleet.OutOfScope: 403,
+        fleet.QrInvalid: 422,
         payments.DebtNotFound: 404,
         payments.PaymentNotFound: 404,
         payments.RefundNotFound: 404,

@@ -6,6 +6,7 @@ CabinetError (devices/model.py)
 ├── StoreInUse          devices stand in it
 ├── StoreDeleted        nothing can be put into it
 ├── DeviceNotFound      no such device, or one of a scope that is not yours
+├── DoorNotFound        the device has no such door
 ├── DeviceCodeTaken     the vendor's device is known already
 ├── DeviceRetired       it was taken out of use
 ├── DeviceBound         it stands in a store
@@ -153,6 +154,11 @@ class StoreDeleted(CabinetError):
 class DeviceNotFound(CabinetError):
     code = "devices.not_found"
     title = "There is no such device"
+
+
+class DoorNotFound(CabinetError):
+    code = "devices.door_not_found"
+    title = "The device has no such door"
 
 
 class DeviceCodeTaken(CabinetError):
