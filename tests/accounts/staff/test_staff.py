@@ -59,6 +59,7 @@ async def test_a_new_account_is_as_it_was_given(office: Office, clock: Clock) ->
         "login_name": "x" * 20,
         "role": "finance",
         "has_totp": False,
+        "store_ids": (),
         "created_at": clock.now(),
         "updated_at": clock.now(),
     }
