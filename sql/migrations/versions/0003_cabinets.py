@@ -515,7 +515,7 @@ def make_inbox() -> None:
     )
     with op.batch_alter_table("callback_inbox", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_callback_inbox_device_code_id", ["device_code", "id"], unique=False
+            "ix_callback_inbox_state_device_code_id", ["state", "device_code", "id"], unique=False
         )
         batch_op.create_index("ix_callback_inbox_state_next_at", ["state", "next_at"], unique=False)
 
@@ -588,9 +588,7 @@ def make_orders() -> None:
         batch_op.create_index("ix_door_sessions_device_id_id", ["device_id", "id"], unique=False)
         batch_op.create_index("ix_door_sessions_due_at", ["due_at"], unique=False)
         batch_op.create_index("ix_door_sessions_state", ["state"], unique=False)
-        batch_op.create_index(
-            "ix_door_sessions_vendor_order_no", ["vendor_order_no"], unique=False
-        )
+        batch_op.create_index("ix_door_sessions_vendor_order_no", ["vendor_order_no"], unique=False)
 
     op.create_table(
         "cabinet_orders",
