@@ -50,7 +50,7 @@ class Quarantine(Exception):
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it came. headers: their names in lower case. address: the sender's."""
+    """A request as it came. headers: found by names in lower case. address: the sender's."""
 
     endpoint_id: str
     headers: Mapping[str, str]

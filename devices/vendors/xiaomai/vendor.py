@@ -119,7 +119,13 @@ class Xiaomai:
         found: list[DeviceFact] = []
         for start in range(0, len(device_codes), STATUS_MAX):
             body = {"device_codes": list(device_codes[start : start + STATUS_MAX])}
-            said = await self._http.ask("/device/status", body, list[wire.WireDevice])
+            try:
+                said = await self._http.ask("/device/status", body, list[wire.WireDevice])
+            except VendorRefused as refused:
+                # It knows none of these; of several it leaves those out that it does not know.
+                if refused.reason not in _NOT_THERE:
+                    raise
+                continue
             found += [one.fact() for one in said]
         return found
 
@@ -292,6 +298,7 @@ _UNCLEAR: Final = {
     Reason.NO_RESULT: SessionFact(outcome=Outcome.UNKNOWN, state="unknown"),
     Reason.SESSION_UNKNOWN: SessionFact(outcome=Outcome.UNKNOWN, state="unknown"),
 }
+_NOT_THERE: Final = frozenset({Reason.DEVICE_UNKNOWN, Reason.DEVICE_NOT_BOUND})
 _FAILED: Final = frozenset({Reason.NOT_PULLED, Reason.LOCK_FAILED})
 
 
