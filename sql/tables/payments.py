@@ -354,3 +354,19 @@ payscore_orders = table(
     Index("ix_payscore_orders_debt_id", "debt_id"),
     sqlite_autoincrement=True,
 )
+
+# Whether a user lets us open service orders without confirming each. authorization_code: ours,
+# good once. state: asked, open or closed. changed_at: when WeChat says that it changed last.
+payscore_permissions = table(
+    "payscore_permissions",
+    Column("id", Id, primary_key=True),
+    Column("authorization_code", String(32), nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("openid", String(64), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    UniqueConstraint("authorization_code"),
+    Index("ix_payscore_permissions_openid", "openid"),
+    sqlite_autoincrement=True,
+)
