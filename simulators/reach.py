@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
+import ssl
 from urllib.parse import urlsplit
 
 
@@ -23,3 +25,9 @@ async def _addresses(host: str) -> set[str]:
         return {str(ipaddress.ip_address(host))}
     found = await asyncio.get_running_loop().getaddrinfo(host, None)
     return {str(item[4][0]) for item in found}
+
+
+@functools.cache
+def trusted() -> ssl.SSLContext:
+    """Reading the authorities takes longer than most tests; once a process is enough."""
+    return ssl.create_default_context()

@@ -271,7 +271,7 @@ class DoorCancel(DoorHandler):
             gone = opening.lived.then(state="cancelled", fail_code=codes.NOT_PULLED)
             opening.lived = opening.known = gone
         is_cancelled = opening.lived.state in ("cancelled", "failed")
-        return {"cancelled": is_cancelled, "already_unlocked": not is_cancelled}
+        return {"result": "cancelled" if is_cancelled else "already_unlocked"}
 
 
 class DoorQuery(DoorHandler):

@@ -20,7 +20,7 @@ import msgspec
 
 from simulators.agenda import Agenda
 from simulators.clock import VirtualClock
-from simulators.reach import why_not
+from simulators.reach import trusted, why_not
 from simulators.xiaomai.account import APP_ID, CALLBACK_KEY_ID, CALLBACK_SECRET
 from simulators.xiaomai.dial import Dial, Fault
 from simulators.xiaomai.signing import Signed, new_nonce
@@ -331,6 +331,7 @@ class Courier:
             self._client = httpx.AsyncClient(  # nosec B113
                 headers={"User-Agent": "xiaomai-push/1", "X-Simulator": "xiaomai"},
                 limits=httpx.Limits(max_keepalive_connections=AT_ONCE if self._keep_alive else 0),
+                verify=trusted(),
                 timeout=None,  # noqa: S113 -- each call has its own
                 trust_env=False,
             )

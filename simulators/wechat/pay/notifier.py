@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import secrets
-import ssl
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -16,7 +14,7 @@ import msgspec
 
 from simulators.agenda import Agenda
 from simulators.clock import VirtualClock
-from simulators.reach import why_not
+from simulators.reach import trusted, why_not
 from simulators.wechat.pay import xmltext
 from simulators.wechat.pay.faults import PayFault, PayFaultBook
 from simulators.wechat.pay.posts import Writer
@@ -197,17 +195,11 @@ class Notifier:
             self._client = httpx.AsyncClient(  # nosec B113
                 headers={"User-Agent": "Mozilla/4.0", "X-Simulator": "wechat"},
                 limits=httpx.Limits(max_keepalive_connections=0),
-                verify=_trusted(),
+                verify=trusted(),
                 timeout=None,  # noqa: S113 -- each call has its own
                 trust_env=False,
             )
         return self._client
-
-
-@functools.cache
-def _trusted() -> ssl.SSLContext:
-    """Reading the authorities takes longer than most tests; once a process is enough."""
-    return ssl.create_default_context()
 
 
 def new_id(clock: VirtualClock) -> str:
