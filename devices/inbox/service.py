@@ -73,7 +73,7 @@ class Inbox:
         self._pull = pull
         self._skews = Skews()
         self._writing = 0
-        # How many events wait, and how long the oldest of them has waited.
+        # How many events wait; how long the oldest of them had waited at the last look.
         self.waiting = 0
         self.lag_ms = 0
         # (vendor, what became of a callback) → how often.
@@ -141,15 +141,14 @@ class Inbox:
         The events of a device one after another, those of different devices side by side.
         """
         ended = 0
-        for _ in range(BATCHES_MAX):
+        for number in range(BATCHES_MAX):
             rows = await self._db.read(store.due, BATCH)
-            self.lag_ms = max((self._db.now() - row.received_at for row in rows), default=0)
-            if not rows:
-                break
-            count = await self._work(rows)
-            ended += count
+            if number == 0:
+                self.lag_ms = max((self._db.now() - row.received_at for row in rows), default=0)
+            count = await self._work(rows) if rows else 0
             if not count:
                 break
+            ended += count
         # As exact as it has to be: beyond this bound all is one.
         self.waiting = await self._db.read(store.count_waiting, 2 * TELEMETRY_WAITING_MAX)
         return ended
