@@ -14,15 +14,14 @@ idle, reset, keys, settings. To look: state, calls, deliveries, orders, openings
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tornado.web import RequestHandler
 
 from simulators.clock import utc_text
+from simulators.hand import ClockOrder, Hand, Strict
 from simulators.xiaomai import api
 from simulators.xiaomai.cabinets import Cabinet
 from simulators.xiaomai.codes import XmError
@@ -35,18 +34,12 @@ if TYPE_CHECKING:
 
 SHOWN_MAX = 500
 
-T = TypeVar("T", bound=msgspec.Struct)
-
-
-class Strict(msgspec.Struct, forbid_unknown_fields=True):
-    """A control body; a misspelt field is an error, not silence."""
-
 
 class NewCabinet(Strict):
     code: str
     doors: int = 1
     stock: dict[str, int] | None = None
-    prices: dict[str, int] = {}
+    prices: dict[str, int] = msgspec.field(default_factory=dict)
     bound_to: str = ""
 
 
@@ -56,7 +49,7 @@ class Deed(Strict):
     door_no: int = 1
     sku: str = ""
     quantity: int = 1
-    skus: list[str] = []
+    skus: list[str] = msgspec.field(default_factory=list)
     kind: str = "temperature"
     text: str = ""
 
@@ -72,7 +65,7 @@ class Push(Strict):
     items: dict[str, int] | None = None
     rev: int | None = None
     certainty: Certainty = "certain"
-    candidates: dict[str, int] = {}
+    candidates: dict[str, int] = msgspec.field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     total_off_fen: int = 0
 
@@ -88,14 +81,6 @@ class Raw(Strict):
 
 class Address(Strict):
     url: str
-
-
-class ClockOrder(Strict):
-    """Set first, then advance, then stop or run."""
-
-    now_s: float | None = None
-    advance_s: float = 0.0
-    running: bool | None = None
 
 
 class Storm(Strict):
@@ -121,39 +106,12 @@ class Settings(Strict):
     usual_plan: Plan | None = None
 
 
-class ControlHandler(RequestHandler):
-    def initialize(self, sim: Xiaomai) -> None:
-        self.sim = sim
-
-    def prepare(self) -> None:
-        """Only from this machine, and only with the token: no page in a browser has it."""
-        token = self.request.headers.get("X-Sim-Token", "")
-        address = ipaddress.ip_address(self.request.remote_ip or "0.0.0.0")  # noqa: S104 -- nobody
-        if not address.is_loopback or not hmac.compare_digest(token, self.sim.token):
-            self.set_status(403)
-            self.say({"error": "X-Sim-Token is missing or wrong"})
-
-    def body_as(self, kind: type[T]) -> T:
-        return msgspec.json.decode(self.request.body or b"{}", type=kind)
-
-    def say(self, value: Any) -> None:
-        self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(msgspec.json.encode(value))
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if self._status_of(value) == 500:
-            super().log_exception(typ, value, tb)
-
-    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None, None))[1]
-        self.clear()
-        self.set_status(self._status_of(error) if status_code == 500 else status_code)
-        self.say({"error": str(error)})
+class ControlHandler(Hand):
+    sim: Xiaomai
 
     @staticmethod
-    def _status_of(error: object) -> int:
-        known = (msgspec.DecodeError, UnicodeDecodeError, ValueError, KeyError, XmError)
-        return 400 if isinstance(error, known) else 500
+    def status_of(error: object) -> int:
+        return 400 if isinstance(error, XmError) else Hand.status_of(error)
 
 
 # ---------------------------------------------------------------- cabinets
