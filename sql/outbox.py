@@ -103,15 +103,15 @@ def _mine(parcel: Parcel, runner: str) -> Any:
     )
 
 
-def newest_key(tx: Tx, prefix: str) -> str | None:
-    """The key of the newest parcel whose key begins so."""
+def newest(tx: Tx, prefix: str) -> dict[str, Any] | None:
+    """What the newest parcel holds whose key begins so."""
     row = tx.execute(
-        select(outbox.c.once_key)
+        select(outbox.c.payload)
         .where(outbox.c.once_key.startswith(prefix, autoescape=True))
         .order_by(outbox.c.id.desc())
         .limit(1)
     ).first()
-    return None if row is None else row.once_key
+    return None if row is None else msgspec.json.decode(row.payload)
 
 
 def hurry(tx: Tx, parcel_id: int) -> bool:

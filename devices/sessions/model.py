@@ -177,6 +177,7 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     """When something is looked at. From the moment named, in milliseconds.
 
     requested: gates passed, to the command. confirm: for the user to confirm at WeChat.
+    unclear: nobody knows whether it was taken: the pauses between questions.
     ack: the command was sent, nothing was heard. pull, grace: unlocked, for the user to pull.
     expires: after it no device may act on the command. again: between two questions while a door
     hangs. give_up: nothing clear was ever answered. remind, alarm: a door stands open.
@@ -186,6 +187,7 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
 
     requested: int = 5_000
     confirm: int = 120_000
+    unclear: tuple[int, ...] = (1_000, 2_000, 4_000, 8_000)
     ack: int = 20_000
     pull: int = 30_000
     grace: int = 15_000
@@ -329,8 +331,8 @@ def _after_its_time(
 def seen_in(fact: SessionFact) -> Sequence[tuple[Seen, Reason]]:
     """What a vendor's answer tells, in the order in which it happened."""
     if fact.state == "failed":
-        kind = Seen.NOT_PULLED if fact.reason is Reason.NOT_PULLED else Seen.FAILED
-        return [(kind, fact.reason)]
+        # The command was taken, and came to nothing: whichever it was, nobody got at the goods.
+        return [(Seen.NOT_PULLED, fact.reason)]
     depth = {"unlocked": 1, "open": 2, "closed": 3}.get(fact.state, 0)
     seen = [Seen.UNLOCKED, Seen.OPENED, Seen.CLOSED][:depth]
     return [(each, Reason.NONE) for each in seen]
@@ -359,6 +361,7 @@ def first_due(session: DoorSession, now: Millis) -> Millis | None:
 class Due(StrEnum):
     """What is to be done with a session whose time has come."""
 
+    SEND = "send"
     REJECT = "reject"
     ASK = "ask"
     ASK_LAST = "ask_last"
@@ -401,7 +404,10 @@ def _opening_due(session: DoorSession, now: Millis) -> tuple[Due, Millis]:
         return Due.GIVE_UP, now + TIMERS.again
     if now >= end:
         return Due.ASK_LAST, now + TIMERS.again
-    return Due.ASK, max(end, now + 1_000)
+    if 0 < session.pulls < len(TIMERS.unclear):
+        return Due.ASK, now + TIMERS.unclear[session.pulls]
+    following = sent_at + TIMERS.ack
+    return Due.ASK, max(end if now >= following else following, now + 1_000)
 
 
 def _open_due(session: DoorSession, now: Millis) -> tuple[Due, Millis]:

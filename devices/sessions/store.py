@@ -63,6 +63,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     before_at: Millis = 0
 
 
+def new_key() -> str:
+    """A once_key of a wish that nobody repeats."""
+    return secrets.token_hex(32)
+
+
 def begin(tx: Tx, new: New) -> DoorSession:
     """Write a session as requested; nobody else's may be at the door, nor another of the person.
 
@@ -115,7 +120,7 @@ def _see_free(tx: Tx, door_key: str, account_id: int) -> None:
         raise SessionOpen
 
 
-def move(tx: Tx, session: DoorSession, to: State, **values: Any) -> DoorSession:
+def move(tx: Tx, /, session: DoorSession, to: State, **values: Any) -> DoorSession:
     """Take a session to a state, as it was read under a lock in this transaction, and tell it.
 
     values: columns; due_at, manual_at, ended_at and pulls follow from the state unless given.
@@ -130,6 +135,9 @@ def move(tx: Tx, session: DoorSession, to: State, **values: Any) -> DoorSession:
         follows["manual_at"] = session.manual_at or tx.now
     elif session.manual_at is not None:
         follows["manual_at"] = None
+    if to is State.CLOSED:
+        # Until now the column has counted questions about the opening.
+        follows["pulls"] = 0
     follows["ended_at"] = tx.now if to in ENDED else None
     if to not in PHYSICAL:
         follows |= {"door_key": None, "user_key": None}
@@ -138,7 +146,7 @@ def move(tx: Tx, session: DoorSession, to: State, **values: Any) -> DoorSession:
     return moved
 
 
-def note(tx: Tx, session: DoorSession, **values: Any) -> DoorSession:
+def note(tx: Tx, /, session: DoorSession, **values: Any) -> DoorSession:
     """Change columns of a session whose state stays."""
     return _update(tx, session, **values)
 

@@ -323,10 +323,10 @@ async def test_a_person_lets_it_be_tried_now_or_not_any_more(
     assert not await db.write(rows.hurry, 1)
 
 
-async def test_the_newest_key_of_a_kind_is_found(db: Database) -> None:
-    for key in ("a:1", "a:2", "b:1", "a%3"):
-        await post(db, key=key)
+async def test_the_newest_of_those_whose_keys_begin_alike_is_found(db: Database) -> None:
+    for number, key in enumerate(("a:1", "a:2", "b:1", "a%3")):
+        await post(db, key=key, number=number)
 
-    assert await db.read(rows.newest_key, "a:") == "a:2"
-    assert await db.read(rows.newest_key, "a%") == "a%3"
-    assert await db.read(rows.newest_key, "c:") is None
+    assert await db.read(rows.newest, "a:") == {"number": 1}
+    assert await db.read(rows.newest, "a%") == {"number": 3}
+    assert await db.read(rows.newest, "c:") is None

@@ -219,7 +219,7 @@ def test_what_staff_open_ends_with_the_door_and_costs_nothing(purpose: Any) -> N
         ("open", Reason.NONE, [Seen.UNLOCKED, Seen.OPENED]),
         ("closed", Reason.NONE, [Seen.UNLOCKED, Seen.OPENED, Seen.CLOSED]),
         ("failed", Reason.NOT_PULLED, [Seen.NOT_PULLED]),
-        ("failed", Reason.LOCK_FAILED, [Seen.FAILED]),
+        ("failed", Reason.LOCK_FAILED, [Seen.NOT_PULLED]),
     ],
 )
 def test_an_answer_tells_what_must_have_happened(
@@ -258,6 +258,18 @@ def test_a_command_nobody_hears_of_is_asked_about_twice_then_ever_again() -> Non
     assert due_now(opening, T0 + 20_000) == (Due.ASK, T0 + 65_000)
     assert due_now(opening, T0 + 65_000) == (Due.ASK_LAST, T0 + 80_000)
     assert due_now(opening, T0 + 300_000)[0] is Due.GIVE_UP
+
+
+def test_a_command_of_which_nobody_knows_is_asked_about_at_1_2_4_and_8_seconds() -> None:
+    opening, now, at = session(pulls=1), T0 + 1_000, []
+    while now < T0 + 65_000:
+        what, following = due_now(opening, now)
+        assert what is Due.ASK
+        at.append((now - T0) // 1_000)
+        opening = msgspec.structs.replace(opening, pulls=opening.pulls + 1)
+        now = following
+
+    assert at == [1, 3, 7, 15, 20]
 
 
 def test_an_unlocked_door_is_asked_about_when_the_time_to_pull_is_over() -> None:

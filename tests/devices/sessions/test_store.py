@@ -38,7 +38,7 @@ def new(n: int = 1, **values: Any) -> New:
     return New(**{**row, **values})
 
 
-def taken(tx: Tx, session_id: int, *states: State, **values: Any) -> DoorSession:
+def taken(tx: Tx, /, session_id: int, *states: State, **values: Any) -> DoorSession:
     """The session moved along these states."""
     session = store.load(tx, session_id, lock=True)
     for state in states[:-1]:
