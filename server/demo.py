@@ -59,7 +59,10 @@ class Simulated(msgspec.Struct, frozen=True):
 async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
     """Serve until told to stop. The simulators and the rush are processes of their own."""
     processes = [
-        await _spawn("simulators", "--wechat-port", "0", "--keys-dir", str(_folder() / "keys"))
+        await _spawn(
+            *("simulators", "--wechat-port", "0", "--xiaomai-port", "0", "--erp-port", "0"),
+            *("--keys-dir", str(_folder() / "keys")),
+        )
     ]
     running: wiring.App | None = None
     try:
