@@ -505,9 +505,9 @@ class _Handlers:
 
     async def maintain(self, call: Call) -> DeviceOut:
         asked: Maintenance = call.body
-        device_id, service = call.params["device_id"], "maintenance" if asked.on else "open"
+        service: Service = "maintenance" if asked.on else "open"
         changed = await self._fleet.set_service(
-            device_id, service, by=by(call), reason=asked.reason
+            call.params["device_id"], service, by=by(call), reason=asked.reason
         )
         return self._device(changed)
 
