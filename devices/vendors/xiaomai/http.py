@@ -1,16 +1,12 @@
-"""One signed request to the platform, one answer, or VendorUnknown.
+"""One signed request to the platform, and the envelope of its answer."""
 
-A request that failed may have been carried out all the same, so every failure is unknown.
-"""
-
-import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import httpx
 import msgspec
 
+from devices.vendors.link import Answered, Link
 from devices.vendors.port import Outcome, Reason, VendorRefused, VendorUnknown
 from devices.vendors.xiaomai.codes import CODES, outcome_of
 from devices.vendors.xiaomai.signing import Key
@@ -18,7 +14,6 @@ from sql.types import Millis
 
 T = TypeVar("T")
 
-ANSWER_MAX_BYTES: Final = 1 << 20
 BASE: Final = "/openapi/v1"
 
 # It may have been done, whatever a proxy says of the time it took.
@@ -50,7 +45,7 @@ class Unclear(VendorUnknown):
 
 
 class Http:
-    """Connections to one platform, in one customer's name.
+    """Speaks to one platform in one customer's name.
 
     nonce: of 16 to 64 letters and digits, never the same twice.
     """
@@ -62,59 +57,27 @@ class Http:
         *,
         now: Callable[[], Millis],
         nonce: Callable[[], str],
-        timeout_s: float = 5.0,
+        timeout_s: float,
     ) -> None:
         self._key = key
         self._now = now
         self._nonce = nonce
-        self._timeout_s = timeout_s
-        logging.getLogger("httpx").addFilter(_no_addresses)
-        self._http = httpx.AsyncClient(
-            base_url=url.rstrip("/") + BASE,
-            timeout=timeout_s,
-            follow_redirects=False,
-            trust_env=False,
-            # Compressed answers could grow past our bound in one step.
-            headers={
-                "accept-encoding": "identity",
-                "content-type": "application/json",
-                "user-agent": "callme",
-            },
-            limits=httpx.Limits(max_connections=50, max_keepalive_connections=10),
-        )
+        self._link = Link(url.rstrip("/") + BASE, timeout_s=timeout_s)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._link.close()
 
     async def ask(self, path: str, body: Mapping[str, Any], answer: type[T]) -> T:
         """The data of a good answer. Raises Unclear, VendorUnknown, Refused."""
-        envelope = await self._exchange(path, msgspec.json.encode(body))
+        answered = await self._link.send(self._signed(path, msgspec.json.encode(body)), path)
+        envelope = _judged(path, answered)
         try:
             return msgspec.json.decode(envelope.data, type=answer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            problem = f"{path}: another answer than agreed, {error}"
-        raise VendorUnknown(problem)
-
-    async def _exchange(self, path: str, body: bytes) -> Envelope:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                request = self._signed(path, body)
-                response = await self._http.send(request, stream=True)
-                try:
-                    raw = await _read(response)
-                finally:
-                    await response.aclose()
-            return _judged(path, response, raw)
-        except (httpx.HTTPError, TimeoutError) as error:
-            problem = type(error).__name__
-        except _Unreadable as error:
-            problem = str(error)
-        # Outside of the handlers: the client's exception holds the request, and would hang on
-        # ours as its context.
-        raise VendorUnknown(f"{path}: {problem}")
+            raise VendorUnknown(f"{path}: another answer than agreed, {error}") from None
 
     def _signed(self, path: str, body: bytes) -> httpx.Request:
-        request = self._http.build_request("POST", path, content=body)
+        request = self._link.request("POST", path, body)
         # What is signed is what is sent: the address as the client has written it.
         target, _, query = request.url.raw_path.decode("ascii").partition("?")
         request.headers.update(
@@ -125,33 +88,15 @@ class Http:
         return request
 
 
-class _Unreadable(Exception):
-    """An answer that is not looked into: its status, length or encoding is wrong."""
-
-
-async def _read(response: httpx.Response) -> bytes:
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise _Unreadable("compressed though not asked")
-    body = bytearray()
-    async for piece in response.aiter_raw():
-        body += piece
-        if len(body) > ANSWER_MAX_BYTES:
-            raise _Unreadable(f"longer than {ANSWER_MAX_BYTES} bytes")
-    return bytes(body)
-
-
-def _judged(path: str, response: httpx.Response, raw: bytes) -> Envelope:
-    """The envelope of a good answer. Raises _Unreadable, Unclear, Refused."""
-    status = response.status_code
+def _judged(path: str, answered: Answered) -> Envelope:
+    """The envelope of a good answer. Raises VendorUnknown, Unclear, Refused."""
+    status = answered.status
     if not (200 <= status < 300 or 400 <= status < 500) or status == _REQUEST_TIMEOUT:
-        raise _Unreadable(f"HTTP {status}")
+        raise VendorUnknown(f"{path}: HTTP {status}")
     try:
-        envelope = _envelope.decode(raw)
+        envelope = _envelope.decode(answered.body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # Beside the error, whose text may hold what was sent.
-        envelope = None
-    if envelope is None:
-        raise _Unreadable(f"HTTP {status}, no answer of the platform")
+        raise VendorUnknown(f"{path}: HTTP {status}, no answer of the platform") from None
     outcome, reason = outcome_of(envelope.code)
     if status >= 400 and envelope.code not in CODES:
         # The contract has no such number, but it was not even taken.
@@ -159,20 +104,10 @@ def _judged(path: str, response: httpx.Response, raw: bytes) -> Envelope:
     if outcome is Outcome.EXECUTED and status < 400:
         return envelope
     if outcome is Outcome.NOT_EXECUTED:
-        wait = response.headers.get("retry-after", "")
+        wait = answered.headers.get("retry-after", "")
         detail = f"retry after {wait[:20]} s" if wait else envelope.message[:200]
         raise Refused(reason, envelope.code, detail, bytes(envelope.data))
     raise Unclear(path, reason, envelope.code)
 
 
 _envelope: Final = msgspec.json.Decoder(Envelope)
-
-
-class _NoAddresses(logging.Filter):
-    """httpx logs the address of each request at INFO; they say nothing, and are many."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
-
-
-_no_addresses: Final = _NoAddresses()
