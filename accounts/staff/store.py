@@ -348,10 +348,8 @@ def _found(tx: Tx, rows: Sequence[Any]) -> list[StaffAccount]:
         for row in tx.execute(mine.order_by(staff_stores.c.store_id)):
             kept[row.account_id].append(row.store_id)
     # Not strict: what is true is the number 1 to both databases.
-    return [
-        msgspec.convert({**row._mapping, "store_ids": kept[row.id]}, StaffAccount, strict=False)
-        for row in rows
-    ]
+    found = [msgspec.convert(row._mapping, StaffAccount, strict=False) for row in rows]
+    return [msgspec.structs.replace(each, store_ids=tuple(kept[each.id])) for each in found]
 
 
 def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
