@@ -66,16 +66,24 @@ def cut_batches(tx: Tx, *, most: int = LINES_MAX) -> list[Batch]:
 
     A line is in one batch for ever, so a batch has the same content however often it is sent.
     """
-    today = beijing_day(tx.now)
-    where = (sales.c.batch_id.is_(None), sales.c.day < today)
-    oldest = select(func.min(sales.c.day)).where(*where)
     made: list[Batch] = []
-    while (day := tx.execute(oldest).scalar()) is not None:
-        mine = select(sales).where(sales.c.batch_id.is_(None), sales.c.day == day)
+    while True:
+        mine = select(sales).where(sales.c.batch_id.is_(None), sales.c.day == _oldest(tx))
         rows = tx.execute(mine.order_by(sales.c.id).with_for_update())
         loose = [msgspec.convert(row._mapping, Sale) for row in rows]
-        made += [_cut(tx, day, each) for each in parcels(loose, most)]
-    return made
+        if not loose:
+            return made
+        made += [_cut(tx, loose[0].day, each) for each in parcels(loose, most)]
+
+
+def _oldest(tx: Tx) -> int | None:
+    """The first day before today of which something is in no batch."""
+    day: int | None = tx.execute(
+        select(func.min(sales.c.day)).where(
+            sales.c.batch_id.is_(None), sales.c.day < beijing_day(tx.now)
+        )
+    ).scalar()
+    return day
 
 
 def _cut(tx: Tx, day: int, lines: Sequence[Sale]) -> Batch:
@@ -123,7 +131,7 @@ def mark_sent(tx: Tx, batch_id: int, erp_no: str) -> bool:
     mine = update(sales_batches).where(
         sales_batches.c.id == batch_id, sales_batches.c.state == "waiting"
     )
-    values = {"state": "sent", "erp_no": erp_no[:64], "sent_at": tx.now}
+    values = {"state": "sent", "erp_no": erp_no, "sent_at": tx.now}
     return tx.execute(mine.values(values)).rowcount == 1
 
 
@@ -142,19 +150,21 @@ def batches_page(
 
 def totals(tx: Tx, day: int) -> Totals:
     """What a day has sold, and what of it the ERP has."""
-    sums = (func.count(), func.sum(sales.c.amount_fen), func.sum(sales.c.tickets))
-    everything = select(*sums).where(sales.c.day == day)
+    everything = select(
+        func.count().label("lines"),
+        func.sum(sales.c.amount_fen).label("amount_fen"),
+        func.sum(sales.c.tickets).label("tickets"),
+    ).where(sales.c.day == day)
     joined = everything.join_from(sales, sales_batches, sales.c.batch_id == sales_batches.c.id)
-    sent = joined.where(sales_batches.c.state == "sent")
-    lines, amount_fen, tickets = tx.execute(everything).one()
-    sent_lines, sent_fen, sent_tickets = tx.execute(sent).one()
+    all_of_it = tx.execute(everything).one()
+    sent = tx.execute(joined.where(sales_batches.c.state == "sent")).one()
     # MySQL sums up integers as decimals.
     return Totals(
         day=day,
-        lines=lines,
-        amount_fen=int(amount_fen or 0),
-        tickets=int(tickets or 0),
-        sent_lines=sent_lines,
-        sent_fen=int(sent_fen or 0),
-        sent_tickets=int(sent_tickets or 0),
+        lines=all_of_it.lines,
+        amount_fen=int(all_of_it.amount_fen or 0),
+        tickets=int(all_of_it.tickets or 0),
+        sent_lines=sent.lines,
+        sent_fen=int(sent.amount_fen or 0),
+        sent_tickets=int(sent.tickets or 0),
     )
