@@ -133,7 +133,9 @@ def journals(tx: Tx) -> Sequence[Violation]:
             debts.c.amount_fen == _C.amount_fen,
         )
     )
+    # Said, because a query within a query within a query finds the outermost by itself no more.
     session = select(cast(_O.session_id, String(64))).where(_O.id == _C.order_id)
+    session = session.correlate(order_charges)
     by_hold = _journal(HOLD, session.scalar_subquery(), RESOLVE)
     taken = or_(_journal(BIZ, _number("C"), ChargeKind.CAPTURE), by_hold)
     gone = and_(

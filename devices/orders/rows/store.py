@@ -143,7 +143,6 @@ def chain_of(tx: Tx, main: Order, session: DoorSession | None, *, lock: bool = T
     query = select(cabinet_orders).where((_T.id == main.id) | (_T.related_no == main.no))
     query = query.order_by(_T.id)
     orders = [_order(row) for row in tx.execute(query.with_for_update() if lock else query)]
-    # An order that was linked to a session after it was locked here is read with it.
     return Chain(
         session=session,
         orders=orders,
@@ -174,9 +173,14 @@ def _one(tx: Tx, which: Any, *, lock: bool = False) -> Order | None:
 
 
 def _order(row: Any) -> Order:
-    values = dict(row._mapping)
+    values = _plain(row)
     values["lines"] = msgspec.json.decode(values["lines"], type=Lines)
     return msgspec.convert(values, Order)
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """A name that is a word of SQL as well, such as `lines`, is no plain text."""
+    return {str(name): value for name, value in row._mapping.items()}
 
 
 # ---------------------------------------------------------------- revisions
@@ -223,7 +227,7 @@ def revisions_of(tx: Tx, order_id: int) -> list[Revision]:
 
 
 def _revision(row: Any) -> Revision:
-    values = dict(row._mapping)
+    values = _plain(row)
     values["body"] = msgspec.json.decode(values["body"], type=Body)
     return msgspec.convert(values, Revision)
 
@@ -282,14 +286,14 @@ def change_charge(tx: Tx, charge: Charge, **values: Any) -> Charge:
 
 def charges_of(tx: Tx, order_ids: Iterable[int]) -> list[Charge]:
     mine = select(order_charges).where(_C.order_id.in_(sorted(order_ids))).order_by(_C.id)
-    return [msgspec.convert(row._mapping, Charge) for row in tx.execute(mine)]
+    return [msgspec.convert(_plain(row), Charge) for row in tx.execute(mine)]
 
 
 def charge_of_debt(tx: Tx, debt_id: int) -> Charge | None:
     """The capture a debt is for."""
     mine = select(order_charges).where(_C.debt_id == debt_id, _C.kind == ChargeKind.CAPTURE)
     row = tx.execute(mine).one_or_none()
-    return None if row is None else msgspec.convert(row._mapping, Charge)
+    return None if row is None else msgspec.convert(_plain(row), Charge)
 
 
 def stopped_refunds(tx: Tx, *, most: int = 100) -> list[int]:
@@ -356,6 +360,7 @@ def booked(tx: Tx, order: Order) -> Lines:
     return tuple(
         Line(row.sku, row.name, int(row.quantity), 0, int(row.amount_fen))
         for row in tx.execute(mine)
+        if row.quantity or row.amount_fen
     )
 
 
@@ -415,10 +420,7 @@ def _seen(where: Sequence[Any]) -> Any:
 
 
 def _as_seen(row: Any) -> Seen:
-    values = dict(row._mapping)
-    tail = values.pop("tail_of_phone")
-    values["lines"] = msgspec.json.decode(values["lines"], type=Lines)
-    return Seen(msgspec.convert(values, Order), tail)
+    return Seen(_order(row), row.tail_of_phone)
 
 
 def _conditions(wanted: Filter) -> Iterator[Any]:
