@@ -104,7 +104,7 @@ def _unknown_device(tx: Tx, row: InboxRow, event: Any) -> None:
 
 
 def _order(tx: Tx, vendor: str, fact: OrderFact, rules: Rules) -> None:
-    taken = take(tx, vendor, fact, source="vendor", rules=rules)
+    taken = take(tx, vendor, fact, source="push", rules=rules)
     if taken.outcome is Outcome.NO_SESSION:
         raise Quarantine(f"nobody's session for order {fact.vendor_order_no}")
 

@@ -58,8 +58,14 @@ from devices.vendors.port import (
     VendorRefused,
     VendorUnknown,
 )
-from payments.model import PaymentUnknown
-from payments.scores.model import ScoreRefused, ScoreUnavailable
+from payments.model import PaymentsStopped, PaymentUnknown
+from payments.scores.model import (
+    OverAction,
+    ScoreOver,
+    ScorePhase,
+    ScoreRefused,
+    ScoreUnavailable,
+)
 from payments.scores.service import Scores
 from sql.database import Database, Tx
 from sql.idempotency import KeyReused, key_id
@@ -70,8 +76,12 @@ log = logging.getLogger("callme.cabinets")
 LOOKS: Final = 50
 
 
+def _nothing(*_: object) -> None:
+    """Nothing else follows."""
+
+
 class Cabinets:
-    """vendors: by code. scores: None where paying afterwards is not granted to us."""
+    """vendors: by code. score_over: what else follows when a Payscore order of ours has ended."""
 
     def __init__(
         self,
@@ -79,17 +89,18 @@ class Cabinets:
         vendors: Mapping[str, CabinetVendor],
         codes: QrCodes,
         *,
-        scores: Scores | None,
+        scores: Scores,
         rules: Rules,
+        score_over: OverAction = _nothing,
     ) -> None:
         self._db = db
         self._vendors = dict(vendors)
         self._codes = codes
         self._scores = scores
         self._rules = rules
-        if scores is not None:
-            scores.when_confirmed(BIZ, steps.confirmed)
-            scores.when_over(BIZ, lambda tx, session_id, _phase: steps.score_over(tx, session_id))
+        self._score_over = score_over
+        scores.when_confirmed(BIZ, steps.confirmed)
+        scores.when_over(BIZ, self._over)
 
     # ------------------------------------------------------------ opening
 
@@ -122,7 +133,7 @@ class Cabinets:
         if known is not None:
             return await self._go_on(known)
         await self._db.read(fleet.scanned, code)
-        has_scores = self._scores is not None
+        has_scores = self._scores.is_available
         device, gate = await self._db.read(
             gates.pass_shopper, wish, self._rules, has_scores=has_scores
         )
@@ -182,23 +193,35 @@ class Cabinets:
             raise _refused(answer.reason)
 
     async def _confirm(self, session: DoorSession) -> Opened:
-        """Have the Payscore order made; where nothing is to be confirmed, go through the door."""
-        assert self._scores is not None
+        """Have the Payscore order made and confirmed; then go through the door.
+
+        Whoever comes again may have confirmed it meanwhile, before WeChat has told us.
+        """
         try:
             opening = await self._scores.open(session.score_no)
-        except (ScoreRefused, ScoreUnavailable):
+            if not opening.is_confirmed:
+                await self._scores.refresh(session.score_no)
+        except (ScoreRefused, ScoreUnavailable, ScoreOver, PaymentsStopped):
             await self._db.write(_reject, session.id, "score_refused")
             raise
         except PaymentUnknown:
             # The person may tap again, or WeChat tells us yet; else the time ends it.
-            return Opened(session)
-        if not opening.is_confirmed:
-            return Opened(await self._db.read(store.load, session.id), opening.view)
-        await self._db.write(steps.confirmed, session.id)
-        command = await self._db.write(steps.to_send, session.id)
-        if command is None:
             return Opened(await self._db.read(store.load, session.id))
-        return Opened(await self._send(command))
+        if opening.is_confirmed:
+            # As it was before: nothing has run that would have taken the session on.
+            await self._db.write(steps.confirmed, session.id)
+        session = await self._send_if_confirmed(session.id)
+        return Opened(session, opening.view if session.state is State.REQUESTED else None)
+
+    async def _send_if_confirmed(self, session_id: int) -> DoorSession:
+        command = await self._db.write(steps.to_send, session_id)
+        if command is None:
+            return await self._db.read(store.load, session_id)
+        return await self._send(command)
+
+    def _over(self, tx: Tx, session_id: int, phase: ScorePhase) -> None:
+        steps.score_over(tx, session_id)
+        self._score_over(tx, session_id, phase)
 
     async def _send(self, command: Command) -> DoorSession:
         """The one call that unlocks; what it leads to is kept, known or not."""
@@ -237,14 +260,12 @@ class Cabinets:
 
     # ------------------------------------------------------------ looking
 
-    async def session(self, session_id: int, *, account_id: int) -> Opened:
-        """One's own session, with what is to be confirmed. Raises SessionNotFound."""
+    async def session(self, session_id: int, *, account_id: int) -> DoorSession:
+        """One's own session. Raises SessionNotFound."""
         session = await self._db.read(store.load, session_id)
         if session.account_id != account_id:
             raise SessionNotFound
-        if session.state is State.REQUESTED and session.score_no:
-            return await self._confirm(session)
-        return Opened(session)
+        return session
 
     async def current(self, account_id: int) -> DoorSession | None:
         """The session in which one has a door now, else the newest."""
@@ -305,9 +326,7 @@ class Cabinets:
         if look is None:
             return
         if look.what is Due.SEND:
-            command = await self._db.write(steps.to_send, session_id)
-            if command is not None:
-                await self._send(command)
+            await self._send_if_confirmed(session_id)
         elif look.what is Due.PULL:
             await self._pull(look.session)
         else:
