@@ -1,5 +1,6 @@
 """What holds for any vendor behind the port: run against each one's platform over real HTTP."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -25,21 +26,19 @@ SPOILT = ["hang_up", "http_502", "nonsense"]
 
 
 def command(clock: Clock, request_id: str = "R1", **changes: Any) -> OpenCommand:
-    return OpenCommand(
-        **{
-            "request_id": request_id,
-            "session_no": f"S{request_id}",
-            "device_code": "C1",
-            "door_no": 1,
-            "purpose": "shop",
-            "user_ref": "u1",
-            "pull_ttl_s": 30,
-            "max_open_s": 600,
-            "amount_limit_fen": 20_000,
-            "expires_at": clock.now() + 20_000,
-        }
-        | changes
+    usual = OpenCommand(
+        request_id=request_id,
+        session_no=f"S{request_id}",
+        device_code="C1",
+        door_no=1,
+        purpose="shop",
+        user_ref="u1",
+        pull_ttl_s=30,
+        max_open_s=600,
+        amount_limit_fen=20_000,
+        expires_at=clock.now() + 20_000,
     )
+    return msgspec.structs.replace(usual, **changes)
 
 
 # ---------------------------------------------------------------- opening
@@ -86,7 +85,7 @@ async def test_every_other_call_says_that_it_does_not_know(
 ) -> None:
     party.add_cabinet("C1")
     vendor = party.vendor
-    calls = [
+    calls: list[Callable[[], Awaitable[object]]] = [
         lambda: vendor.status(["C1"]),
         lambda: vendor.query_session("R1"),
         lambda: vendor.query_order(session_no="S1"),
