@@ -3,7 +3,9 @@
 CabinetError (devices/model.py)
 ├── PlanogramInvalid   two goods in one place, two prices for one good, …
 ├── GoodsUnknown       goods the ERP has not told of, or does not sell any more
-└── PlanogramNotFound  there is no such version
+├── PlanogramNotFound  there is no such version
+├── CountInvalid       the same good twice, an unknown one, …
+└── NotRestocking      the session is no restocking at this device
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +48,16 @@ class GoodsUnknown(CabinetError):
 class PlanogramNotFound(CabinetError):
     code = "planogram.not_found"
     title = "The device has no such layout"
+
+
+class CountInvalid(CabinetError):
+    code = "stock.count_invalid"
+    title = "The count cannot be"
+
+
+class NotRestocking(CabinetError):
+    code = "stock.not_restocking"
+    title = "This is no restocking of the cabinet"
 
 
 class Planogram(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,12 +126,51 @@ class Counted(msgspec.Struct, frozen=True):
     expires_on: int | None = 0
 
 
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody has counted behind a door. session_id: of the restocking it is from, or 0."""
+
+    door_no: int
+    counted: tuple[Counted, ...]
+    session_id: int = 0
+    reason: str = ""
+
+
 class Layout(msgspec.Struct, frozen=True):
     """What a layout means for one good behind one door."""
 
     quantity: int
     capacity: int
     expires_on: int | None
+
+
+class Expiring(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be taken out soon, or now: then it is blocked."""
+
+    device_id: int
+    device_code: str
+    store_id: int | None
+    door_no: int
+    sku: str
+    name: str
+    quantity: int
+    expires_on: int
+    blocked_at: Millis | None
+
+
+class VendorGood(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `vendor_goods`: what a vendor has of a good."""
+
+    vendor: str
+    sku: str
+    mark: str
+    state: Literal["waiting", "done", "refused"]
+    error: str
+    changed_at: Millis
+
+
+def is_past(expires_on: int | None, today: int) -> bool:
+    """expires_on is the last day on which it may be sold."""
+    return expires_on is not None and expires_on < today
 
 
 def check_slots(slots: Sequence[Slot], doors: Iterable[int]) -> None:
