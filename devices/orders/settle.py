@@ -363,9 +363,10 @@ def refunded(tx: Tx, debt: Debt, refund: Refund, rules: Rules) -> None:
     order = chain.order(captured.order_id)
     charge = _refund_of(chain, debt, refund)
     if charge is None:
-        # Sent back by finance, past us: it is let off, and not charged again.
+        # Sent back by finance, past us: what is due falls with it, so that it is not charged again.
         charge = money.add_back(tx, chain, order, captured, refund.amount_fen)
-        less = min(refund.amount_fen, order.due_fen)
+        left = tally(chain.charges_of(order)).net_fen
+        less = min(refund.amount_fen, max(0, order.due_fen - left))
         if less:
             source = f"staff:{refund.asked_by}"
             let_off(settling, order.id, less, source=source, reason=refund.reason)
