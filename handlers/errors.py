@@ -13,8 +13,11 @@ import msgspec
 
 from accounts import model as accounts
 from accounts.staff import model as staff
+from commerce.goods import model as goods
+from commerce.sales import model as sales
 from devices import model as devices
 from devices.fleet import model as fleet
+from devices.stock import model as stock
 from payments import model as payments
 from queueing import model as queueing
 from queueing.stalls import model as stalls
@@ -236,6 +239,14 @@ REFUSALS: Final = Refusals(
         fleet.VendorNotSet: 422,
         fleet.OutOfScope: 403,
         fleet.QrInvalid: 422,
+        stock.PlanogramInvalid: 422,
+        stock.GoodsUnknown: 422,
+        stock.PlanogramNotFound: 404,
+        stock.CountInvalid: 422,
+        stock.NotRestocking: 422,
+        goods.GoodNotFound: 404,
+        goods.SyncFailed: 502,
+        sales.BatchNotFound: 404,
         payments.DebtNotFound: 404,
         payments.PaymentNotFound: 404,
         payments.RefundNotFound: 404,

@@ -126,6 +126,24 @@ class Counted(msgspec.Struct, frozen=True):
     expires_on: int | None = 0
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A slot as somebody wants it. price_fen None: what the ERP says. expires_on: YYYYMMDD."""
+
+    door_no: int
+    layer: int
+    slot: int
+    sku: str
+    price_fen: int | None = None
+    stock: int
+    capacity: int
+    expires_on: int | None = None
+
+    def priced(self, price_fen: int) -> Slot:
+        """The slot at its own price, or at this one."""
+        values = msgspec.structs.asdict(self)
+        return Slot(**values | {"price_fen": self.price_fen or price_fen})
+
+
 class Count(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody has counted behind a door. session_id: of the restocking it is from, or 0."""
 

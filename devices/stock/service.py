@@ -11,13 +11,14 @@ import msgspec
 
 from accounts.audit.model import By
 from accounts.messages import Dead, Delivered, Retry
-from devices.fleet.model import Device, DeviceNotFound
-from devices.fleet.store import device_by_code
+from devices.fleet.model import Device, DeviceNotFound, OutOfScope
+from devices.fleet.store import device_by_code, scope_of
 from devices.stock import store
 from devices.stock.model import (
     Count,
     Expiring,
     Move,
+    Place,
     Planogram,
     PlanogramNotFound,
     Shelf,
@@ -32,7 +33,6 @@ from devices.vendors.port import (
     GoodsAck,
     PlanogramChanged,
     Reason,
-    Slot,
     VendorError,
     VendorRefused,
     VendorUnknown,
@@ -56,20 +56,25 @@ class Stock:
         self._db = db
         self._vendors = vendors
 
+    async def check_sees_all(self, *, by: By) -> None:
+        """For what concerns all stores. Raises OutOfScope for who is kept to some."""
+        if await self._db.read(scope_of, by.account_id) is not None:
+            raise OutOfScope
+
     # ------------------------------------------------------------ layouts
 
     async def want_planogram(
-        self, device_id: int, slots: Sequence[Slot], *, by: By, key: str = "", reason: str = ""
+        self, device_id: int, places: Sequence[Place], *, by: By, key: str = "", reason: str = ""
     ) -> Planogram:
         """A new layout, on its way to the vendor. Once per key.
 
         Raises DeviceNotFound, NotBound, PlanogramInvalid, GoodsUnknown, KeyReused.
         """
-        mark = fingerprint("planogram", device_id, slots)
+        mark = fingerprint("planogram", device_id, places)
         scope = f"planogram:{by.account_id}"
 
         def want(tx: Tx) -> str:
-            made = planograms.want_planogram(tx, device_id, slots, by=by, reason=reason)
+            made = planograms.want_planogram(tx, device_id, places, by=by, reason=reason)
             return msgspec.json.encode(made).decode()
 
         made = await self._db.write(once, scope, key, mark, want)
@@ -182,9 +187,9 @@ class Stock:
         """What the vendors have of some goods, by SKU."""
         return await self._db.read(offers.goods_states, skus)
 
-    async def push_again(self, sku: str) -> int:
+    async def push_again(self, sku: str, *, by: By) -> int:
         """Tell of a refused good once more; to how many vendors."""
-        return await self._db.write(offers.push_again, sku)
+        return await self._db.write(offers.push_again, sku, by=by)
 
     # ------------------------------------------------------------ counts
 

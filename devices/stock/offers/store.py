@@ -6,6 +6,8 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import select, update
 
+from accounts.audit.model import By
+from accounts.audit.store import record
 from commerce.goods.model import Good
 from devices.stock.model import VendorGood
 from devices.vendors.port import GoodResult, Reason
@@ -90,12 +92,14 @@ def goods_states(tx: Tx, skus: Collection[str]) -> dict[str, list[VendorGood]]:
     return found
 
 
-def push_again(tx: Tx, sku: str) -> int:
+def push_again(tx: Tx, sku: str, *, by: By) -> int:
     """Somebody wants a refused good to be told of once more; to how many vendors."""
     mine = update(vendor_goods).where(_V.sku == sku, _V.state == "refused")
     changed = tx.execute(mine.values(state="waiting", error="", changed_at=tx.now)).rowcount
     if changed:
         tx.wake("goods")
+        record(tx, actor=by, action="goods.push", subject=f"good:{sku}",
+               before={"state": "refused"}, after={"state": "waiting"})  # fmt: skip
     return changed
 
 

@@ -15,6 +15,7 @@ from devices.model import NotBound
 from devices.stock.model import (
     PUT,
     GoodsUnknown,
+    Place,
     Planogram,
     PlanogramState,
     Shelf,
@@ -45,7 +46,7 @@ TROUBLE: Final = "cabinet.planogram"
 
 
 def want_planogram(
-    tx: Tx, device_id: int, slots: Sequence[Slot], *, by: By, reason: str = ""
+    tx: Tx, device_id: int, places: Sequence[Place], *, by: By, reason: str = ""
 ) -> Planogram:
     """A new layout, on its way to the vendor; until it is there the old prices hold.
 
@@ -54,11 +55,12 @@ def want_planogram(
     device = load_device(tx, device_id, scope=scope_of(tx, by.account_id), lock=True)
     if device.status != "bound":
         raise NotBound
-    check_slots(slots, device.door_numbers)
-    known = find_goods(tx, {slot.sku for slot in slots})
-    sold = {sku for sku, good in known.items() if good.status == 1}
-    if unknown := sorted({slot.sku for slot in slots} - sold):
+    known = find_goods(tx, {place.sku for place in places})
+    sold = {sku: good.price_fen for sku, good in known.items() if good.status == 1}
+    if unknown := sorted({place.sku for place in places} - sold.keys()):
         raise GoodsUnknown(unknown)
+    slots = tuple(place.priced(sold[place.sku]) for place in places)
+    check_slots(slots, device.door_numbers)
     before = current(tx, device_id)
     base_version = before.version if before else 0
     made = _write(tx, device, slots, base_version=base_version, by_account=by.account_id)
