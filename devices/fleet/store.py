@@ -524,7 +524,12 @@ def end_bind(tx: Tx, move: Move, bound: Bound, *, by: By) -> Device:
         raise BindingUnderway
     _set_binding(tx, binding, state="bound", bound_at=tx.now, problem="")
     # Only from here on is it missed when nothing is heard of it.
-    live = {"link_since": tx.now, "version": devices.c.version + 1}
+    live = {
+        "link": "never",
+        "link_since": tx.now,
+        "deadline_at": tx.now,
+        "version": devices.c.version + 1,
+    }
     _set(tx, devices, device.id, {"status": "bound", **live})
     _add_doors(tx, device.id, set(bound.doors) - set(device.door_numbers))
     clear_alert(tx, UNCLEAR, _label(device))
