@@ -17,6 +17,9 @@ from commerce.goods import model as goods
 from commerce.sales import model as sales
 from devices import model as devices
 from devices.fleet import model as fleet
+from devices.flow import model as flow
+from devices.sessions import model as door_sessions
+from devices.orders import model as cabinet_orders
 from devices.stock import model as stock
 from payments import model as payments
 from queueing import model as queueing
@@ -223,6 +226,19 @@ REFUSALS: Final = Refusals(
         devices.DeviceOffline: 409,
         devices.DeviceLocked: 409,
         devices.DeviceInMaintenance: 409,
+        cabinet_orders.OrderNotFound: 404,
+        cabinet_orders.OrderChanged: 409,
+        cabinet_orders.OrderInReview: 409,
+        cabinet_orders.NothingToPay: 409,
+        cabinet_orders.NotPaidYet: 409,
+        cabinet_orders.TicketsShort: 409,
+        cabinet_orders.PaymentOpen: 409,
+        cabinet_orders.TooMuchBack: 422,
+        cabinet_orders.NothingWaived: 409,
+        cabinet_orders.ItemUnknown: 422,
+        cabinet_orders.ItemsMissing: 422,
+        cabinet_orders.SessionMissing: 422,
+        cabinet_orders.NothingToDecide: 409,
         fleet.StoreNotFound: 404,
         fleet.StoreCodeTaken: 409,
         fleet.StoreInUse: 409,
@@ -239,6 +255,17 @@ REFUSALS: Final = Refusals(
         fleet.VendorNotSet: 422,
         fleet.OutOfScope: 403,
         fleet.QrInvalid: 422,
+        door_sessions.SessionNotFound: 404,
+        door_sessions.DoorBusy: 409,
+        door_sessions.SessionOpen: 409,
+        flow.UnpaidOrder: 409,
+        flow.MemberBarred: 403,
+        flow.NoTickets: 409,
+        flow.LastSettling: 409,
+        flow.NothingForSale: 409,
+        flow.DoorRefused: 409,
+        flow.DoorInUse: 409,
+        flow.OrderThere: 409,
         stock.PlanogramInvalid: 422,
         stock.GoodsUnknown: 422,
         stock.PlanogramNotFound: 404,

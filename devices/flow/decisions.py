@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from devices.flow import steps
-from devices.flow.model import UNAUTHORISED
-from devices.model import CabinetError
+from devices.flow.model import UNAUTHORISED, DoorInUse, OrderThere
 from devices.orders.rows.store import of_session
 from devices.sessions import store
 from devices.sessions.model import PHYSICAL, State
@@ -19,20 +18,6 @@ from sql.database import Tx
 
 Decide: TypeAlias = Callable[[Tx, Any, Any, Any], None]
 """tx, the exception, by whom, and what was sent with the decision."""
-
-
-class DoorInUse(CabinetError):
-    """Nobody can say yet that nothing was taken."""
-
-    code = "cabinets.door_in_use"
-    title = "The door is still in use"
-
-
-class OrderThere(CabinetError):
-    """What was taken is decided at the order."""
-
-    code = "cabinets.order_there"
-    title = "There is an order for this session"
 
 
 _OVER: Final = frozenset({State.NO_PURCHASE, State.NOT_OPENED, State.REJECTED})

@@ -7,6 +7,8 @@ CabinetError (devices/model.py)
 ├── LastSettling       the last session of this person is not settled yet
 ├── NothingForSale     the limit of this store, or of the cabinet, lets nothing be bought
 ├── DoorRefused        the vendor says that the door cannot be opened now
+├── DoorInUse          (a person's decision) the door is not closed yet
+├── OrderThere         (a person's decision) there is an order, which is decided itself
 └── those of devices/model.py, devices/sessions/model.py, payments/scores/model.py
 """
 
@@ -81,6 +83,20 @@ class DoorRefused(CabinetError):
     def __init__(self, reason: Reason | str) -> None:
         super().__init__(str(reason))
         self.reason = str(reason)
+
+
+class DoorInUse(CabinetError):
+    """Nobody can say yet that nothing was taken."""
+
+    code = "cabinets.door_in_use"
+    title = "The door is still in use"
+
+
+class OrderThere(CabinetError):
+    """What was taken is decided at the order."""
+
+    code = "cabinets.order_there"
+    title = "There is an order for this session"
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):

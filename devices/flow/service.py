@@ -22,6 +22,7 @@ from devices.fleet.model import Device, QrInvalid, VendorNotSet
 from devices.fleet.qr import DoorCode, QrCodes, StoreCode
 from devices.flow import events, gates, reconcile, steps, timers
 from devices.flow import store as books
+from devices.flow.messages import DoorsOut, door_out
 from devices.flow.model import (
     BIZ,
     Command,
@@ -271,22 +272,23 @@ class Cabinets:
         """The session in which one has a door now, else the newest."""
         return await self._db.read(_current, account_id)
 
-    async def doors(self, text: str) -> tuple[str, list[tuple[Device, int, str]]]:
-        """The store's name and its doors, each with its code: a choice for a store's code.
-
-        Raises QrInvalid, StoreNotFound.
+    async def doors(self, text: str) -> DoorsOut:
+        """The doors of a store's code to choose from, each with its own code; of a door's code
+        those of its cabinet. Raises QrInvalid, StoreNotFound.
         """
-        code = self._codes.read(text)
-        if isinstance(code, StoreCode):
-            name, devices = await self._db.read(_to_pick, code.store_id)
-        else:
-            device = await self._db.read(fleet.scanned, code)
-            name, devices = device.name, [device]
-        return name, [
-            (device, number, self._codes.door(device.id, number, device.qr_version))
-            for device in devices
-            for number in device.door_numbers
-        ]
+        name, devices = await self._db.read(_to_pick, self._codes.read(text))
+        return DoorsOut(
+            name,
+            [
+                door_out(
+                    device,
+                    door_no,
+                    self._codes.door(device.id, door_no, device.qr_version),
+                    is_busy=is_busy,
+                )
+                for device, door_no, is_busy in devices
+            ],
+        )
 
     async def page(
         self, wanted: Wanted, *, by: By, offset: int, most: int
@@ -476,8 +478,21 @@ def _current(tx: Tx, account_id: int) -> DoorSession | None:
     return store.physical_of(tx, account_id) or store.last_of(tx, account_id)
 
 
-def _to_pick(tx: Tx, store_id: int) -> tuple[str, list[Device]]:
-    return fleet.load_store(tx, store_id).name, fleet.devices_to_pick(tx, store_id)
+def _to_pick(tx: Tx, code: DoorCode | StoreCode) -> tuple[str, list[tuple[Device, int, bool]]]:
+    """A name, and doors with whether somebody is at them."""
+    if isinstance(code, StoreCode):
+        name, devices = (
+            fleet.load_store(tx, code.store_id).name,
+            fleet.devices_to_pick(tx, code.store_id),
+        )
+    else:
+        device = fleet.scanned(tx, code)
+        name, devices = device.name, [device]
+    return name, [
+        (device, door_no, store.at_door(tx, device.id, door_no) is not None)
+        for device in devices
+        for door_no in device.door_numbers
+    ]
 
 
 def _page(tx: Tx, wanted: Wanted, by: By, offset: int, most: int) -> tuple[int, list[DoorSession]]:

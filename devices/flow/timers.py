@@ -20,9 +20,6 @@ from devices.vendors.port import Caps, Outcome, Reason, SessionFact
 from sql.alerts import raise_alert
 from sql.database import Tx
 
-DOOR_OPEN: Final = "cabinet.door_open"
-AGED: Final = "cabinet.abnormal"
-
 
 class Look(msgspec.Struct, frozen=True):
     """What is to be done about a session outside the transaction that has claimed it."""
@@ -52,7 +49,7 @@ def claim(tx: Tx, session_id: int) -> Look | None:
         store.say(tx, session, "door.reminder", "柜门还开着，请关好柜门")
     elif what is Due.ALARM:
         text = f"door {session.door_no} has been open for ten minutes, session {session.no}"
-        raise_alert(tx, DOOR_OPEN, steps.subject(session), text)
+        raise_alert(tx, store.DOOR_OPEN, steps.subject(session), text)
     return _look(tx, what, session)
 
 
@@ -82,7 +79,7 @@ def _age(tx: Tx, session: DoorSession, following: int) -> None:
     store.note(tx, session, due_at=None if is_last else following)
     age = "24 hours" if is_last else "2 hours"
     text = f"session {session.no} has waited {age} for a person"
-    raise_alert(tx, AGED, steps.subject(session), text)
+    raise_alert(tx, store.AGED, steps.subject(session), text)
 
 
 def _nothing(tx: Tx, session: DoorSession, _: int) -> None:

@@ -17,6 +17,7 @@ from devices.sessions.model import (
     MOVES,
     NEEDS_A_PERSON,
     PHYSICAL,
+    TIMERS,
     DoorBusy,
     DoorSession,
     PayWith,
@@ -24,14 +25,20 @@ from devices.sessions.model import (
     SessionOpen,
     State,
     first_due,
+    since_open,
 )
 from devices.vendors.port import Purpose
 from sql import events
+from sql.alerts import clear_alert
 from sql.database import Tx
 from sql.tables.devices import door_sessions
 from sql.types import Millis
 
 _T: Final = door_sessions.c
+
+DOOR_OPEN: Final = "cabinet.door_open"
+AGED: Final = "cabinet.abnormal"
+"""The kinds of the alerts that a door stands open, and that a session waits for a person."""
 
 
 class New(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,8 +149,17 @@ def move(tx: Tx, /, session: DoorSession, to: State, **values: Any) -> DoorSessi
     if to not in PHYSICAL:
         follows |= {"door_key": None, "user_key": None}
     moved = _update(tx, session, state=to, **{**follows, **values})
+    _clear_alerts(tx, session)
     _tell(tx, moved)
     return moved
+
+
+def _clear_alerts(tx: Tx, was: DoorSession) -> None:
+    """What was said of the state it has left. Most are left long before anything is said."""
+    if was.state is State.OPEN and tx.now - since_open(was) >= TIMERS.alarm:
+        clear_alert(tx, DOOR_OPEN, f"session:{was.id}")
+    elif was.state is State.ABNORMAL and tx.now - (was.manual_at or 0) >= TIMERS.ages[0]:
+        clear_alert(tx, AGED, f"session:{was.id}")
 
 
 def note(tx: Tx, /, session: DoorSession, **values: Any) -> DoorSession:
