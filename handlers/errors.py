@@ -17,9 +17,10 @@ from commerce.goods import model as goods
 from commerce.sales import model as sales
 from devices import model as devices
 from devices.fleet import model as fleet
+from devices.presence import model as presence
 from devices.flow import model as flow
-from devices.sessions import model as door_sessions
 from devices.orders import model as cabinet_orders
+from devices.sessions import model as door_sessions
 from devices.stock import model as stock
 from payments import model as payments
 from queueing import model as queueing
@@ -255,6 +256,10 @@ REFUSALS: Final = Refusals(
         fleet.VendorNotSet: 422,
         fleet.OutOfScope: 403,
         fleet.QrInvalid: 422,
+        presence.ParamUnknown: 422,
+        presence.ParamsChanged: 409,
+        presence.CommandRefused: 502,
+        presence.CommandUnclear: 503,
         door_sessions.SessionNotFound: 404,
         door_sessions.DoorBusy: 409,
         door_sessions.SessionOpen: 409,

@@ -11,7 +11,6 @@ Messages of one start of a device (boot_id) are in the order of their seq; later
 what comes late changes nothing. The device's own clock decides only where it sends no seq.
 
 CabinetError (devices/model.py)
-├── NotOnline           it can be told nothing just now
 ├── ParamUnknown        the vendor has no such setting
 ├── ParamsChanged       somebody else was quicker
 ├── CommandRefused      the vendor said no
@@ -116,11 +115,6 @@ class Times(msgspec.Struct, frozen=True):
     def push_again_ms(self) -> int:
         """When a setting that is not reported yet is sent again."""
         return 2 * self.beat_ms
-
-
-class NotOnline(CabinetError):
-    code = "devices.not_online"
-    title = "The device cannot be reached just now"
 
 
 class ParamUnknown(CabinetError):

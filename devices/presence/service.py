@@ -23,6 +23,8 @@ from sql.types import Millis
 log = logging.getLogger("callme.presence")
 
 FLUSH_MS: Final = 5000
+MARK_MS: Final = 10_000
+"""How often it is noted that somebody looks, at most; a third of a beat where that is shorter."""
 STATUS_MAX: Final = 100
 """Devices in one question, as the vendors' contract has it."""
 CALLS_MAX: Final = 4
@@ -43,6 +45,7 @@ class Presence:
         # Before that nothing is offline: we have not listened for a full beat yet.
         self._blind_until: Millis | None = None
         self._flushed_at: Millis = 0
+        self._marked_at: Millis = 0
         # The devices to be asked about, by id, as they were judged.
         self._to_ask: dict[int, Device] = {}
 
@@ -51,22 +54,30 @@ class Presence:
     async def look(self) -> None:
         """Judge what is due, tell what has waited, write beats behind."""
         now = self._db.now()
-        last = await self._db.write(store.look)
-        if self._blind_until is None:
-            self._blind_until = now + self.times.beat_ms
-        if last is not None and now - last >= self.times.beat_ms:
-            log.warning("nobody looked after cabinets for %d s", (now - last) // 1000)
-            self._blind_until = now + self.times.beat_ms
-            await self._until_none(store.become_blind, since=last, times=self.times)
+        if not 0 <= now - self._marked_at < min(MARK_MS, self.times.beat_ms // 3):
+            await self._see_whether_blind(now)
+            await self._db.write(store.note_look)
+            self._marked_at = now
         if not 0 <= now - self._flushed_at < FLUSH_MS:
-            self._flushed_at = now
             await self._db.write(store.flush)
+            self._flushed_at = now
         for _ in range(BATCHES_MAX):
-            asked = await self._db.write(store.judge_due, times=self.times)
+            count, asked = await self._db.write(store.judge_due, times=self.times)
             self._to_ask |= {device.id: device for device in asked}
-            if not asked:
+            if not count:
                 break
         await self._until_none(store.tell_due)
+
+    async def _see_whether_blind(self, now: Millis) -> None:
+        """After our own start, and when no process has looked for a beat, nothing is concluded."""
+        last = await self._db.read(store.last_look)
+        is_blind = last is not None and now - last >= self.times.beat_ms
+        if is_blind or self._blind_until is None:
+            self._blind_until = now + self.times.beat_ms
+        if is_blind:
+            assert last is not None
+            log.info("nobody looked after cabinets for %d s", (now - last) // 1000)
+            await self._until_none(store.become_blind, since=last, times=self.times)
 
     async def _until_none(self, verb: Callable[..., int], **values: Any) -> None:
         for _ in range(BATCHES_MAX):

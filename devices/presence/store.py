@@ -234,16 +234,17 @@ _FLUSH: Final = Bulk(
 # ---------------------------------------------------------------- judged
 
 
-def look(tx: Tx) -> Millis | None:
-    """Note that somebody looks after deadlines now; when somebody last did."""
+def last_look(tx: Tx) -> Millis | None:
+    """When somebody, in whichever process, last looked after deadlines."""
     mine = select(sync_cursors.c.changed_at).where(sync_cursors.c.name == _LOOK)
-    last: Millis | None = tx.execute(mine.with_for_update()).scalar_one_or_none()
-    if last is None:
-        insert_missing(tx, sync_cursors, [{"name": _LOOK, "cursor": "", "changed_at": tx.now}])
-    else:
-        mark = update(sync_cursors).where(sync_cursors.c.name == _LOOK)
-        tx.execute(mark.values(changed_at=tx.now))
+    last: Millis | None = tx.execute(mine).scalar_one_or_none()
     return last
+
+
+def note_look(tx: Tx) -> None:
+    insert_missing(tx, sync_cursors, [{"name": _LOOK, "cursor": "", "changed_at": tx.now}])
+    mark = update(sync_cursors).where(sync_cursors.c.name == _LOOK)
+    tx.execute(mark.values(changed_at=tx.now))
 
 
 def become_blind(tx: Tx, *, since: Millis, times: Times, most: int = 200) -> int:
@@ -254,8 +255,8 @@ def become_blind(tx: Tx, *, since: Millis, times: Times, most: int = 200) -> int
     return _each(tx, chosen, lambda one, _: blinded(one, now=tx.now, times=times))
 
 
-def judge_due(tx: Tx, *, times: Times, most: int = 200) -> list[Device]:
-    """Judge the devices whose deadline has come; those the vendor is to be asked about."""
+def judge_due(tx: Tx, *, times: Times, most: int = 200) -> tuple[int, list[Device]]:
+    """Judge devices whose deadline has come: how many, and those the vendor is asked about."""
     due = select(devices.c.id).where(devices.c.deadline_at <= tx.now)
     chosen = due.order_by(devices.c.deadline_at).limit(most).with_for_update(skip_locked=True)
     beats: dict[int, Beat] = tx.recall(_BEATS) or {}
@@ -271,7 +272,7 @@ def judge_due(tx: Tx, *, times: Times, most: int = 200) -> list[Device]:
     tell(tx, news)
     if asked:
         tx.wake(ASKS)
-    return asked
+    return len(found), asked
 
 
 def _apply(tx: Tx, before: Device, judged: Judged, news: list[News]) -> Device:
@@ -569,8 +570,12 @@ def count_links(tx: Tx) -> dict[str, int]:
 
 
 def _counts(tx: Tx, scope: Scope) -> dict[str, int]:
-    query = select(devices.c.link, func.count()).where(*_in_store(scope)).group_by(devices.c.link)
-    return {row[0]: row[1] for row in tx.execute(query)}
+    query = (
+        select(devices.c.link, func.count().label("n"))
+        .where(*_in_store(scope))
+        .group_by(devices.c.link)
+    )
+    return {row.link: row.n for row in tx.execute(query)}
 
 
 def _in_store(scope: Scope) -> list[Any]:
