@@ -17,9 +17,9 @@ from commerce.goods import model as goods
 from commerce.sales import model as sales
 from devices import model as devices
 from devices.fleet import model as fleet
-from devices.presence import model as presence
 from devices.flow import model as flow
 from devices.orders import model as cabinet_orders
+from devices.presence import model as presence
 from devices.sessions import model as door_sessions
 from devices.stock import model as stock
 from payments import model as payments
