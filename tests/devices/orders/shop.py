@@ -246,6 +246,10 @@ class Shop:
     async def session(self, session: DoorSession) -> DoorSession:
         return await self.db.read(sessions.load, session.id)
 
+    async def session_of(self, order: Order) -> DoorSession:
+        assert order.session_id is not None
+        return await self.db.read(sessions.load, order.session_id)
+
     async def stock(self) -> dict[str, int]:
         return {row["sku"]: row["quantity"] for row in await self.rows("door_stock")}
 
