@@ -9,12 +9,25 @@ from typing import Any
 
 from payments.gateway import Gateway, GatewayError
 from payments.model import Merchant as WhoWeAre
-from payments.notices.service import OtherTold, Reader, RefundTold, Told
+from payments.notices.service import (
+    OtherTold,
+    PermissionTold,
+    Reader,
+    RefundTold,
+    ScoreTold,
+    Told,
+)
 from payments.service import NoGateway
 from payments.wechat import notices_v2
 from payments.wechat.combined import CombinedGateway
 from payments.wechat.keys import load_keys
-from payments.wechat.notices_v3 import NoticeReader, RefundChanged
+from payments.wechat.notices_v3 import (
+    NoticeReader,
+    PermissionChanged,
+    RefundChanged,
+    ServiceChanged,
+)
+from payments.wechat.payscore import Payscore, PayscoreService
 from payments.wechat.secrets import ApiV2Key, ApiV3Key, MerchantKey
 from payments.wechat.signing import Merchant, SignType
 from payments.wechat.signing_v3 import Identity
@@ -44,17 +57,19 @@ class WeChatPay:
         self.readers: dict[str, Reader] = {}
         self.who_we_are = WhoWeAre()
         self.v3: WeChatPayV3 | None = None
+        self.payscore: Payscore | None = None
         self._closing: list[Callable[[], Awaitable[Any]]] = []
         if not (pay.mch_id and pay.api_v2_key):
             return
-        # Sellers pay for months, so the orders are of their mini-program.
+        # Sellers pay for months in their mini-program, diners for cabinets in theirs.
         self._merchant = Merchant(
             appid=config.wechat.seller_appid,
             mch_id=pay.mch_id,
             key=ApiV2Key(pay.api_v2_key),
             sign_type=SignType(pay.sign_type),
+            also=frozenset(filter(None, [config.wechat.diner_appid])),
         )
-        self.who_we_are = WhoWeAre(pay.mch_id, frozenset({self._merchant.appid}))
+        self.who_we_are = WhoWeAre(pay.mch_id, self._merchant.appids)
         self._set_up(config, now)
 
     def _set_up(self, config: Config, now: Callable[[], Millis]) -> None:
@@ -100,6 +115,14 @@ class WeChatPay:
             now=now,
         )
         self._closing.append(self.v3.aclose)
+        if pay.payscore_service_id and config.wechat.diner_appid:
+            service = PayscoreService(
+                service_id=pay.payscore_service_id,
+                appid=config.wechat.diner_appid,
+                notify_url=config.notify_base + V3,
+                view_key=ApiV2Key(pay.api_v2_key),
+            )
+            self.payscore = Payscore(self.v3, service, now=now)
         self._notices = NoticeReader(
             self.v3.keys, key, mch_id=pay.mch_id, appids=self.who_we_are.appids
         )
@@ -116,6 +139,15 @@ class WeChatPay:
         notice = await self._notices.read(headers, raw)
         if isinstance(notice.event, RefundChanged):
             return RefundTold(notice.event.refund.out_refund_no)
+        if isinstance(notice.event, ServiceChanged):
+            return ScoreTold(notice.event.order)
+        if isinstance(notice.event, PermissionChanged):
+            return PermissionTold(
+                authorization_code=notice.event.authorization_code[:32],
+                openid=notice.event.openid[:64],
+                is_granted=notice.event.is_granted,
+                changed_at=notice.created_at,
+            )
         return OtherTold(notice.event_type[:40], notice.id[:64])
 
     async def refresh_keys(self) -> None:

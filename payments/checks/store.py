@@ -12,8 +12,10 @@ from typing import Any
 from sqlalchemy import Select, String, and_, case, cast, exists, func, not_, or_, select
 
 from payments import postings
+from payments.gateway import TradeType
 from payments.ledger.model import REFUND_PENDING, SUSPENSE, Account, Violation
 from payments.model import LIVE, SETTLED, AttemptState, DebtState, RefundStatus
+from payments.scores.model import OVER
 from sql.database import Tx
 from sql.tables.payments import (
     debts,
@@ -22,6 +24,7 @@ from sql.tables.payments import (
     ledger_entries,
     ledger_journals,
     payment_attempts,
+    payscore_orders,
     receipts,
     refunds,
 )
@@ -89,13 +92,15 @@ def attempts_and_receipts(tx: Tx) -> Sequence[Violation]:
     succeeded = payment_attempts.c.state == AttemptState.SUCCESS
     live = payment_attempts.c.state.in_(_LIVE)
     claims = payment_attempts.c.live_debt.is_not(None)
+    # A deduction keeps nobody from paying in another way: it never claims the debt.
+    by_hand = payment_attempts.c.trade_type != TradeType.PAYSCORE
     late = _journal(postings.LATE, receipts.c.transaction_id, postings.RECEIVED)
     known = receipts.c.debt_id.is_not(None)
     return [
         *_found(tx, "I13", "attempt", key, succeeded, not_(came)),
         *_found(tx, "I13", "attempt", key, not_(succeeded), came),
-        *_found(tx, "I13", "attempt", key, live, not_(claims)),
-        *_found(tx, "I13", "attempt", key, not_(live), claims),
+        *_found(tx, "I13", "attempt", key, by_hand, live, not_(claims)),
+        *_found(tx, "I13", "attempt", key, claims, not_(live & by_hand)),
         *_found(tx, "I14", "receipt", receipts.c.transaction_id, not_(known), not_(late)),
         *_found(tx, "I14", "receipt", receipts.c.transaction_id, known, late),
     ]
@@ -191,7 +196,7 @@ def nothing_forgotten(tx: Tx) -> Sequence[Violation]:
     asked = refunds.c.status == RefundStatus.REQUESTED
     unpaid = debts.c.state == DebtState.UNPAID
     has_live = exists(
-        select(payment_attempts.c.id).where(payment_attempts.c.live_debt == debts.c.id)
+        select(payment_attempts.c.id).where(payment_attempts.c.debt_id == debts.c.id, live)
     )
     marked = or_(debts.c.cancel_asked_at.is_not(None), debts.c.expires_at < long_ago)
     return [
@@ -199,6 +204,28 @@ def nothing_forgotten(tx: Tx) -> Sequence[Violation]:
         *_found(tx, "I29", "refund", refund, asked, refunds.c.next_at < long_ago),
         *_found(tx, "I29", "refund", refund, asked, refunds.c.next_at.is_(None)),
         *_found(tx, "I29", "debt", debts.c.id, unpaid, marked, not_(has_live)),
+    ]
+
+
+def scores(tx: Tx) -> Sequence[Violation]:
+    """A service order that asks for a fee has its attempt, and none is left to lie."""
+    order = payscore_orders.c
+    key, is_open = order.out_order_no, order.phase.not_in(sorted(OVER))
+    attempts = select(payment_attempts.c.id).where(payment_attempts.c.out_trade_no == key)
+    its = payment_attempts.c.debt_id == order.debt_id
+    live = exists(attempts.where(its, payment_attempts.c.state.in_(_LIVE)))
+    asked = order.fee_fen.is_not(None)
+    long_ago = tx.now - LATE_MS
+    return [
+        *_found(
+            tx, "I13", "score", key, order.debt_id.is_not(None), not_(exists(attempts.where(its)))
+        ),
+        *_found(tx, "I13", "score", key, order.debt_id.is_(None), exists(attempts)),
+        *_found(tx, "I13", "score", key, not_(is_open), live),
+        *_found(tx, "I13", "score", key, order.debt_id.is_not(None), not_(asked)),
+        *_found(tx, "I29", "score", key, is_open, order.next_at.is_(None)),
+        *_found(tx, "I29", "score", key, order.next_at < long_ago),
+        *_found(tx, "I29", "score", key, not_(is_open), order.next_at.is_not(None)),
     ]
 
 
@@ -220,4 +247,5 @@ CHECKS: tuple[Callable[[Tx], Sequence[Violation]], ...] = (
     refunds_and_journals,
     suspense,
     nothing_forgotten,
+    scores,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -13,10 +13,13 @@ from payments.model import MINUTE_MS, Applied, PaymentNotFound
 from payments.notices.store import Kept, Notice, keep_bad, keep_notices, notice_of, sweep_bad
 from payments.refunds.store import look_at_refund
 from payments.wechat.errors import BadMessage
+from payments.wechat.payscore_model import ServiceOrder
 from sql.alerts import raise_alert
 from sql.database import Database, ListVerb, Tx
 from sql.errors import DatabaseError
 from sql.types import Millis
+
+T = TypeVar("T")
 
 DAY_MS = 24 * 60 * MINUTE_MS
 # So many notices a day that are not WeChat's are kept for a person to look at.
@@ -37,13 +40,31 @@ class OtherTold(msgspec.Struct, frozen=True):
     number: str = ""
 
 
-Told: TypeAlias = PaymentFact | RefundTold | OtherTold
+class ScoreTold(msgspec.Struct, frozen=True):
+    """A signed notice tells what a service order of Payscore is now."""
+
+    order: ServiceOrder
+
+
+class PermissionTold(msgspec.Struct, frozen=True, kw_only=True):
+    """A user lets us open service orders, or does not any more, since changed_at."""
+
+    authorization_code: str
+    openid: str
+    is_granted: bool
+    changed_at: Millis
+
+
+Told: TypeAlias = PaymentFact | RefundTold | ScoreTold | PermissionTold | OtherTold
 Reader: TypeAlias = Callable[[bytes, Mapping[str, str]], Awaitable[Told]]
 """Verifies and reads a notice. Raises BadMessage."""
 
 
 class Inbox:
-    """readers: by path. apply: the list verb that applies facts, with their notices."""
+    """readers: by path. apply: the list verb that applies facts, with their notices.
+
+    score_told: takes what is told of Payscore; payments/scores sets it.
+    """
 
     def __init__(
         self, db: Database, readers: Mapping[str, Reader], apply: ListVerb[Money, Applied]
@@ -53,6 +74,8 @@ class Inbox:
         self._apply = apply
         self._full_until: Millis = 0
         self.counts: dict[str, int] = {}
+        self.score_told: Callable[[Notice, ScoreTold | PermissionTold], Awaitable[str]] | None
+        self.score_told = None
 
     async def receive(self, raw: bytes, headers: Mapping[str, str], path: str) -> str:
         """Take a notice as it came: verify it, keep it, apply it; its verdict.
@@ -78,20 +101,29 @@ class Inbox:
             return await self._paid(notice, told)
         if isinstance(told, RefundTold):
             return await self._db.write(_note_refund, notice, told.out_refund_no)
-        kept = Kept(notice=notice, verdict=told.what, number=told.number)
+        if isinstance(told, ScoreTold) and self.score_told is not None:
+            number = told.order.out_order_no
+            return await self._settled(notice, number, self.score_told(notice, told))
+        if isinstance(told, PermissionTold) and self.score_told is not None:
+            return await self.score_told(notice, told)
+        other = told if isinstance(told, OtherTold) else OtherTold("score.off")
+        kept = Kept(notice=notice, verdict=other.what, number=other.number)
         await self._db.write(keep_notices, [kept])
-        return told.what
+        return other.what
 
     async def _paid(self, notice: Notice, fact: PaymentFact) -> str:
+        applied = self._db.write(self._apply, Money(fact, notice))
+        return (await self._settled(notice, fact.out_trade_no, applied)).outcome
+
+    async def _settled(self, notice: Notice, number: str, settled: Awaitable[T]) -> T:
         try:
-            applied = await self._db.write(self._apply, Money(fact, notice))
+            return await settled
         except DatabaseError:
             raise
         except Exception:
             # A mistake of ours: WeChat sends it again, and a person should know before.
-            await self._db.write(_note_failed, notice, fact.out_trade_no)
+            await self._db.write(_note_failed, notice, number)
             raise
-        return applied.outcome
 
     async def _keep_bad(self, notice: Notice, why: str) -> None:
         """For a person to look at; a flood is counted only."""

@@ -44,6 +44,7 @@ from payments.scores.model import (
     folded,
 )
 from payments.wechat.payscore_model import Phase, ServiceOrder
+from sql import idempotency
 from sql.alerts import clear_alert, raise_alert
 from sql.database import Tx
 from sql.tables.payments import payscore_orders, payscore_permissions
@@ -403,6 +404,8 @@ def _settle(tx: Tx, found: ServiceOrder, rules: Rules, watchers: Watchers, sourc
         phase = min(phase, ScorePhase.COLLECTING, key=RANKS.__getitem__)
     if not score.is_over and RANKS[phase] >= RANKS[score.phase]:
         _advance(tx, score, phase, found, rules.actions, watchers)
+    if any(applied.outcome is Outcome.HELD for applied in outcomes):
+        _update(tx, score, next_at=tx.now + IN_FLIGHT_MS)
     if phase is ScorePhase.PAID and outcomes:
         _send_back_more(tx, score, outcomes)
     return f"score.{load_score(tx, found.out_order_no).phase}"
@@ -564,17 +567,18 @@ def note_permission(
     tx: Tx, *, authorization_code: str, openid: str, is_granted: bool, changed_at: Millis
 ) -> bool:
     """WeChat tells of a permission; False when something newer is known. In any order."""
-    state = OPEN if is_granted else CLOSED
-    _insert_permission(tx, authorization_code, 0, openid, ASKED, 0)
+    code = authorization_code or idempotency.fingerprint(openid)[:32]
+    _insert_permission(tx, code, 0, openid, ASKED, 0)
+    mine = payscore_permissions.c.authorization_code == code
+    if not is_granted:
+        # Whichever it was given with, there is none any more.
+        mine |= payscore_permissions.c.openid == openid
     changed = tx.execute(
         update(payscore_permissions)
-        .where(
-            payscore_permissions.c.authorization_code == authorization_code,
-            payscore_permissions.c.changed_at < changed_at,
-        )
-        .values(state=state, openid=openid, changed_at=changed_at)
+        .where(mine, payscore_permissions.c.changed_at < changed_at)
+        .values(state=OPEN if is_granted else CLOSED, openid=openid, changed_at=changed_at)
     )
-    return changed.rowcount == 1
+    return changed.rowcount > 0
 
 
 def close_permissions(tx: Tx, openid: str) -> None:
@@ -603,7 +607,7 @@ def score_of(tx: Tx, biz: str, biz_id: int) -> Score | None:
 
 
 def _as_score(row: Any) -> Score:
-    values = dict(row._mapping)
+    values = {str(name): value for name, value in row._mapping.items()}
     values["request"] = msgspec.json.decode(values["request"], type=ScoreRequest)
     values["fee"] = msgspec.json.decode(values["fee"], type=Fee)
     return msgspec.convert(values, Score)

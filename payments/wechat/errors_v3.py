@@ -63,6 +63,9 @@ NOT_THERE: Final = 271317510
 OTHER_DATA: Final = 271316598
 CANCELLED_ALREADY: Final = 271302333
 NOT_CONFIRMED: Final = 271302332
+ENDED_EARLY: Final = 271316637
+# The merchant may not do this at all, or not without the user's confirmation.
+NO_PERMISSION: Final = 268503786
 WRONG_STATES: Final = frozenset({271302262, CANCELLED_ALREADY, NOT_CONFIRMED, 271316592, 271316657})
 
 _NUMBERS: Final = {
@@ -76,10 +79,10 @@ _NUMBERS: Final = {
     268560785: Reaction.TELL_USER,
     271302144: Reaction.STOP,
     271302149: Reaction.STOP,
-    268503786: Reaction.STOP,
+    NO_PERMISSION: Reaction.STOP,
     270924332: Reaction.STOP,
     268435464: Reaction.BUG,
-    271316637: Reaction.BUG,
+    ENDED_EARLY: Reaction.BUG,
     271316656: Reaction.BUG,
     # Another app asks than the one that created the order.
     4108: Reaction.BUG,
