@@ -1,0 +1,1 @@
+"""What needs a person: exceptions of cabinets, and complaints of those who bought there."""
