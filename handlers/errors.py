@@ -14,6 +14,7 @@ import msgspec
 from accounts import model as accounts
 from accounts.staff import model as staff
 from payments import model as payments
+from payments.scans import model as scans
 from queueing import model as queueing
 from queueing.stalls import model as stalls
 from sql.errors import (
@@ -230,5 +231,6 @@ REFUSALS: Final = Refusals(
         payments.RefundNotWaiting: 409,
         payments.RefundNotFailed: 409,
         payments.CannotFulfil: 409,
+        scans.NotForSale: 404,
     }
 )

@@ -52,6 +52,8 @@ from payments.reconcile import Reconciler
 from payments.refunds import store as refund_store
 from payments.refunds.service import Refunds
 from payments.refunds.store import RefundAsk
+from payments.scans.model import Codes
+from payments.scans.service import Scans
 from sql.database import Database, ListVerb, Tx
 from sql.types import Millis
 
@@ -89,6 +91,7 @@ class Payments:
 
     two_person_above_fen: what may go back of one payment without a second person.
     readers: by path, what verifies the notices that come to it.
+    codes: how standing codes are written and their scans answered, if there are any.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Payments:
         merchant: Merchant,
         two_person_above_fen: int = 50_000,
         readers: Mapping[str, Reader] | None = None,
+        codes: Codes | None = None,
     ) -> None:
         self._db = db
         self._gateway = gateway
@@ -111,6 +115,7 @@ class Payments:
         self._reconciler = Reconciler(db, gateway, self._actions, self._asking, self._refunds)
         self._paying = Paying(db, gateway, self._asking)
         self.inbox = Inbox(db, readers or {}, self._apply)
+        self.scans = Scans(db, self.inbox, self._paying, codes)
         self.books = Books(db)
         for check in CHECKS:
             self.books.also(check)

@@ -161,6 +161,7 @@ class App:
             merchant=self.wechatpay.who_we_are,
             two_person_above_fen=config.payments.two_person_above_fen,
             readers=self.wechatpay.readers,
+            codes=self.wechatpay.codes,
         )
         self.books = self.payments.books
 
@@ -322,7 +323,7 @@ class App:
             *rest_queue.routes(self.queues, self.stalls, self.limits),
             *rest_renewals.routes(self.renewals, self.stalls, self._openid_of),
             *rest_payments.routes(self.payments),
-            *notices.routes(self.payments.receive, NOTICE_PATHS),
+            *notices.routes(self.payments.receive, self.payments.scans.receive, NOTICE_PATHS),
             *rest_admin.routes(self.queues, self.stalls, self._read_runs),
             *operations.routes(self._readiness, exposition(self.figures)),
         ]

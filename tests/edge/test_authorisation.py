@@ -81,6 +81,8 @@ POST   /api/v1/admin/accounts/{account_id}/password | account | 401  401  403   
 GET    /api/v1/admin/audit                      | -       | 401  401     403         403         403         403         403         403
 GET    /api/v1/sellers/me/stall                 | -       | 401  401     403         403         403         200         200         404
 POST   /api/v1/stalls/{stall_id}/renewals       | stall   | 401  401     403         403         403         201/404/404 201/404/404 404
+GET    /api/v1/stalls/{stall_id}/renewals/code   | stall   | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
+GET    /api/v1/stalls/{stall_id}/renewals/qr.png | stall   | 401  401     403         403         403         200/404/404 200/404/404 200/200/404
 GET    /api/v1/payments/{out_trade_no:text}     | order   | 401  401     403         404         404         200/404/404 200/404/404 200/200/404
 POST   /api/v1/payments/{out_trade_no:text}/refresh | order | 401 401    403         404         404         200/404/404 200/404/404 200/200/404
 GET    /api/v1/payments/{out_trade_no:text}/qr.png  | order | 401 401    403         404         404         200/404/404 200/404/404 200/200/404
@@ -97,6 +99,7 @@ GET    /api/v1/admin/bill-differences           | -       | 401  401     403    
 POST   /api/v1/admin/bill-differences/{difference_id}/explain | difference | 401 401 403 403     403         403         403         200/200/404
 POST   /notify/wechatpay/v2/pay                 | -       | 200  200     200         200         200         200         200         200
 POST   /notify/wechatpay/v2/refund              | -       | 200  200     200         200         200         200         200         200
+POST   /notify/wechatpay/v2/native              | -       | 200  200     200         200         200         200         200         200
 POST   /notify/wechatpay/v3                     | -       | 401  401     401         401         401         401         401         401
 """  # noqa: E501
 
@@ -153,6 +156,8 @@ POST   /api/v1/admin/accounts/{account_id}/password | account | 200/200/404 403 
 GET    /api/v1/admin/audit                          | -       | 200         403         200         403         403
 GET    /api/v1/sellers/me/stall                     | -       | 403         403         403         403         403
 POST   /api/v1/stalls/{stall_id}/renewals           | stall   | 403         403         403         403         403
+GET    /api/v1/stalls/{stall_id}/renewals/code        | stall   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
+GET    /api/v1/stalls/{stall_id}/renewals/qr.png      | stall   | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
 GET    /api/v1/payments/{out_trade_no:text}         | order   | 200/200/404 403         200/200/404 200/200/404 200/200/404
 POST   /api/v1/payments/{out_trade_no:text}/refresh | order   | 200/200/404 403         200/200/404 403         403
 GET    /api/v1/payments/{out_trade_no:text}/qr.png  | order   | 200/200/404 403         200/200/404 200/200/404 200/200/404
@@ -167,6 +172,7 @@ GET    /api/v1/admin/bill-differences               | -       | 200         403 
 POST   /api/v1/admin/bill-differences/{difference_id}/explain | difference | 200/200/404 403 200/200/404 403    403
 POST   /notify/wechatpay/v2/pay                     | -       | 200         200         200         200         200
 POST   /notify/wechatpay/v2/refund                  | -       | 200         200         200         200         200
+POST   /notify/wechatpay/v2/native                  | -       | 200         200         200         200         200
 POST   /notify/wechatpay/v3                         | -       | 401         401         401         401         401
 """  # noqa: E501
 

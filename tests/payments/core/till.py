@@ -229,6 +229,7 @@ class Till:
         self.bank = bank
         self.gateway: Any = bank
         self.readers: dict[str, Reader] = {}
+        self.codes: Any = None
         self.limit_fen = 50_000
         self.events: list[Event] = []
         self.wakes: set[str] = set()
@@ -247,6 +248,7 @@ class Till:
             merchant=MERCHANT,
             two_person_above_fen=self.limit_fen,
             readers=self.readers,
+            codes=self.codes,
         )
         self.payments.when_paid(MONTHS, self._deliver)
         self.payments.when_refunded(MONTHS, self._take_back)
