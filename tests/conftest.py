@@ -4,6 +4,7 @@ The fixtures of a running server (`app`, `http_client`, `base_url`) are in tests
 """
 
 import ipaddress
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,13 +16,16 @@ import structlog
 
 from tests.clock import Clock
 from tests.logs import LogWatch, watching
-from tests.servers import MariaDB, Redis, Server
+from tests.servers import MariaDB, Redis, Server, migrated_sqlite, temporary_folder
 
 if TYPE_CHECKING:
     from sql.database import Database
     from sql.events import Event
 
 pytest_plugins = ["tests.fixtures_app"]
+
+# Read by pytest when it makes the first `tmp_path`.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary_folder()))
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
@@ -156,19 +160,22 @@ def running(server: AnyServer) -> Iterator[AnyServer]:
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
+    """A database with all tables and no rows."""
+    (tmp_path / "callme.db").write_bytes(migrated_sqlite())
     return f"sqlite:///{tmp_path}/callme.db"
 
 
 @pytest.fixture
 def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
-    url = mariadb.fresh_database()
+    """A database with all tables and no rows."""
+    url = mariadb.migrated_database()
     yield url
-    mariadb.drop_database(url)
+    mariadb.give_back(url)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.mariadb)])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A new, empty database; the test runs once on each kind."""
+    """A database with all tables and no rows; the test runs once on each kind."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 

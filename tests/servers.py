@@ -9,6 +9,7 @@ must go on meanwhile: `await asyncio.to_thread(server.start)`.
 """
 
 import abc
+import asyncio
 import atexit
 import itertools
 import os
@@ -20,10 +21,14 @@ import subprocess
 import tempfile
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 import pymysql
+import pymysql.cursors
+
+from sql.database import open_database
 
 # A healthy start takes 0.2 s; a machine that is busy with other tests may need many times that.
 START_TIMEOUT_S = 60.0
@@ -32,6 +37,20 @@ STOP_TIMEOUT_S = 30.0
 # Below the range from which systems take the ports of outgoing connections, so that nobody
 # happens to sit on a server's port while it is down.
 PORTS = range(20_000, 32_000)
+
+# Files of the tests lie in memory where there is room: the suite waits for no disk, and a
+# process that is killed loses as little there as on a disk.
+MEMORY = Path("/dev/shm")
+MEMORY_LEAST = 4 << 30
+
+
+def temporary_folder() -> Path:
+    """Where tests keep what they make."""
+    try:
+        room = shutil.disk_usage(MEMORY).free
+    except OSError:
+        room = 0
+    return MEMORY if room >= MEMORY_LEAST else Path(tempfile.gettempdir())
 
 
 class ServerError(Exception):
@@ -43,7 +62,7 @@ class Server(abc.ABC):
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="callme-test-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="callme-test-", dir=temporary_folder()))
         self._process: subprocess.Popen[bytes] | None = None
         self._has_run = False
         self._owner = os.getpid()
@@ -158,6 +177,9 @@ class MariaDB(Server):
     def __init__(self) -> None:
         super().__init__()
         self._names = (f"t{self._owner}_{n}" for n in itertools.count(1))
+        # Databases with this program's tables and no rows, and what such a one looks like.
+        self._clean: list[str] = []
+        self._shape: object = None
 
     @property
     def url(self) -> str:
@@ -178,6 +200,75 @@ class MariaDB(Server):
     def drop_database(self, url: str) -> None:
         """Remove a database; one that somebody still holds open fails after five seconds."""
         self.execute(f"SET lock_wait_timeout = 5; DROP DATABASE {url.rpartition('/')[2]}")
+
+    def migrated_database(self) -> str:
+        """The url of a database with this program's tables and nothing in them.
+
+        To be given back: making the tables takes longer than most tests.
+        """
+        if self._clean:
+            return self._clean.pop()
+        url = self.fresh_database()
+        migrate(url)
+        self._shape = self._shape or self._shape_of(url)
+        return url
+
+    def give_back(self, url: str) -> None:
+        """Empty a migrated database for the next test, or remove one that was altered."""
+        if self._shape_of(url) != self._shape:
+            self.drop_database(url)
+            return
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"USE {url.rpartition('/')[2]}")
+            cursor.execute("SET lock_wait_timeout = 5")
+            for table in self._touched(cursor):
+                cursor.execute(f"TRUNCATE TABLE {table}")
+        self._clean.append(url)
+
+    @staticmethod
+    def _touched(cursor: "pymysql.cursors.Cursor") -> list[str]:
+        """Tables with rows, or with numbers that were given to rows."""
+        cursor.execute(
+            "SELECT table_name, COALESCE(auto_increment, 1) > 1 FROM information_schema.tables"
+            " WHERE table_schema = DATABASE() AND table_name <> 'alembic_version'"
+        )
+        counted = dict(cursor.fetchall())
+        looks = (
+            f"SELECT '{name}' FROM DUAL WHERE EXISTS (SELECT 1 FROM {name})"
+            for name, is_counted in counted.items()
+            if not is_counted
+        )
+        cursor.execute(" UNION ALL ".join(looks))
+        return [name for name in counted if counted[name]] + [row[0] for row in cursor.fetchall()]
+
+    def _shape_of(self, url: str) -> object:
+        """All that tells whether a test has left the tables as they were."""
+        name = url.rpartition("/")[2]
+        queries = (
+            (
+                "SELECT table_name, column_name, column_type FROM information_schema.columns"
+                f" WHERE table_schema = '{name}' ORDER BY table_name, ordinal_position"
+            ),
+            (
+                "SELECT trigger_name, action_statement FROM information_schema.triggers"
+                f" WHERE trigger_schema = '{name}' ORDER BY trigger_name"
+            ),
+            (
+                "SELECT table_name, index_name, seq_in_index FROM information_schema.statistics"
+                f" WHERE table_schema = '{name}' ORDER BY table_name, index_name, seq_in_index"
+            ),
+            f"SELECT * FROM {name}.alembic_version",
+        )
+        with self._connect() as connection, connection.cursor() as cursor:
+            return [self._all(cursor, query) for query in queries]
+
+    @staticmethod
+    def _all(cursor: "pymysql.cursors.Cursor", query: str) -> object:
+        try:
+            cursor.execute(query)
+        except pymysql.MySQLError as error:
+            return repr(error)
+        return cursor.fetchall()
 
     def execute(self, statements: str) -> None:
         """Run statements (separated by semicolons) as root, outside any database."""
@@ -281,7 +372,7 @@ SMALL_FILES = ["--innodb-log-file-size=16M"]
 @cache
 def installed_mariadb() -> Path:
     """The data of a server that has never run; made once, copied for each server."""
-    folder = Path(tempfile.mkdtemp(prefix="callme-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="callme-test-", dir=temporary_folder()))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     command = [
         program("mariadb-install-db", "mariadb-server"),
@@ -299,6 +390,29 @@ def installed_mariadb() -> Path:
     if done.returncode != 0:
         raise ServerError(f"mariadb-install-db failed:\n{done.stdout}{done.stderr}")
     return folder / "data"
+
+
+@cache
+def migrated_sqlite() -> bytes:
+    """A SQLite database with this program's tables and nothing in them."""
+    with tempfile.TemporaryDirectory(prefix="callme-test-", dir=temporary_folder()) as folder:
+        migrate(f"sqlite:///{folder}/callme.db")
+        return (Path(folder) / "callme.db").read_bytes()
+
+
+def migrate(url: str) -> None:
+    """Bring a database to this program's tables, as a server would that starts on it."""
+
+    async def run() -> None:
+        database = await open_database(url, now=lambda: 0)
+        try:
+            await database.migrate()
+        finally:
+            await database.close()
+
+    # In a thread of its own: the caller's may have a loop that runs.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, run()).result()
 
 
 def program(name: str, package: str) -> str:

@@ -24,6 +24,7 @@ from sql.errors import DatabaseUnavailable, NotMigrated
 from sql.sqlite import _engine
 from sql.tables import metadata
 from tests.clock import Clock
+from tests.empty_databases import mariadb_url, sqlite_url
 from tests.sql import notes
 from tests.sql.test_mysql import holding
 

@@ -8,6 +8,7 @@ from sql import migrate
 from sql.database import open_database
 from sql.triggers import APPEND_ONLY, missing_triggers
 from tests.clock import Clock
+from tests.empty_databases import mariadb_url, sqlite_url
 from tests.sql.test_migrate import Upgrade, connected
 
 IN_USE = (
