@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import insert
 
+from accounts.audit.model import By
 from payments.gateway import PaymentFact, Refunded, RefundState
 from payments.model import Actions, Debt
 from payments.refunds import store as refund_store
@@ -75,7 +76,7 @@ class Money(msgspec.Struct):
             await self.payment(payer_id),
             amount_fen=1 if is_failed else MUCH_FEN,
             reason=REASON,
-            by=by,
+            by=By("staff", by),
             key=f"refund {self._next()}",
         )
         if is_failed:
@@ -84,7 +85,9 @@ class Money(msgspec.Struct):
 
     async def send_back(self, out_refund_no: str) -> None:
         """Another one approves it, and WeChat says that the money has gone."""
-        refund = await self.app.payments.approve_refund(out_refund_no, by=0, reason="seen")
+        refund = await self.app.payments.approve_refund(
+            out_refund_no, by=By("system"), reason="seen"
+        )
         sent = Refunded(
             out_refund_no=out_refund_no, state=RefundState.SUCCESS, refund_fen=refund.amount_fen
         )
