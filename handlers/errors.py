@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from accounts import model as accounts
+from accounts.alerts import model as alerts
 from accounts.staff import model as staff
 from payments import model as payments
 from payments.scans import model as scans
@@ -200,6 +201,8 @@ REFUSALS: Final = Refusals(
         staff.LastOwner: 409,
         staff.TotpIsOn: 409,
         staff.TotpNotBegun: 409,
+        alerts.AlertNotFound: 404,
+        alerts.AlertIsWatched: 409,
         queueing.StallNotFound: 404,
         queueing.StallClosed: 409,
         queueing.StallDue: 409,

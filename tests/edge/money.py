@@ -12,6 +12,7 @@ from payments.refunds import store as refund_store
 from payments.store import owe
 from server.app import App
 from simulators.wechat import WeChat
+from sql.alerts import open_alerts, raise_alert
 from sql.database import Tx
 from sql.tables.payments import bill_differences
 
@@ -97,6 +98,10 @@ class Money(msgspec.Struct):
         """Something in WeChat's bill that the books do not know; its id."""
         return await self.app.db.write(_differ, f"42{self._next():026d}")
 
+    async def alert(self, kind: str) -> int:
+        """Something somebody must look at; its id."""
+        return await self.app.db.write(_raise, kind, f"42{self._next():026d}")
+
     def _next(self) -> int:
         self.serial += 1
         return self.serial
@@ -106,6 +111,11 @@ def _owe(tx: Tx, payer_id: int) -> Debt:
     return owe(
         tx, kind=KIND, subject=1, payer_id=payer_id, amount_fen=FEN, description="a month or so"
     )
+
+
+def _raise(tx: Tx, kind: str, subject: str) -> int:
+    raise_alert(tx, kind, subject, "1 CNY from notify")
+    return next(alert.id for alert in open_alerts(tx, kind) if alert.subject == subject)
 
 
 def _differ(tx: Tx, number: str) -> int:
