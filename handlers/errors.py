@@ -12,8 +12,10 @@ from typing import Final
 import msgspec
 
 from accounts import model as accounts
+from accounts.alerts import model as alerts
 from accounts.staff import model as staff
 from payments import model as payments
+from payments.scans import model as scans
 from queueing import model as queueing
 from queueing.stalls import model as stalls
 from sql.errors import (
@@ -199,6 +201,8 @@ REFUSALS: Final = Refusals(
         staff.LastOwner: 409,
         staff.TotpIsOn: 409,
         staff.TotpNotBegun: 409,
+        alerts.AlertNotFound: 404,
+        alerts.AlertIsWatched: 409,
         queueing.StallNotFound: 404,
         queueing.StallClosed: 409,
         queueing.StallDue: 409,
@@ -230,5 +234,6 @@ REFUSALS: Final = Refusals(
         payments.RefundNotWaiting: 409,
         payments.RefundNotFailed: 409,
         payments.CannotFulfil: 409,
+        scans.NotForSale: 404,
     }
 )

@@ -145,7 +145,7 @@ def must_be(found: int, wanted: int) -> None:
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Who pays what, and how. out_trade_no: for a new attempt."""
+    """Who pays what, and how. out_trade_no: for a new attempt. product_id: of a standing code."""
 
     debt_id: int
     trade_type: TradeType
@@ -153,6 +153,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     client_ip: str
     key: str
     out_trade_no: str
+    product_id: str = ""
 
     def key_of(self, payer_id: int) -> tuple[str, str]:
         """The scope and the fingerprint of the client's key. The address may change on the way."""
@@ -220,7 +221,7 @@ def _insert_attempt(tx: Tx, debt: Debt, wanted: Wanted) -> None:
             trade_type=wanted.trade_type,
             client_ip=wanted.client_ip,
             openid=wanted.openid if wanted.trade_type is TradeType.JSAPI else "",
-            product_id=str(debt.id) if wanted.trade_type is TradeType.NATIVE else "",
+            product_id=_product_id(debt, wanted),
             starts_at=tx.now,
             expires_at=expires_at,
         )
@@ -246,6 +247,12 @@ def _insert_attempt(tx: Tx, debt: Debt, wanted: Wanted) -> None:
         "failure": "",
     }
     tx.execute(insert(payment_attempts), row)
+
+
+def _product_id(debt: Debt, wanted: Wanted) -> str:
+    if wanted.trade_type is not TradeType.NATIVE:
+        return ""
+    return wanted.product_id or str(debt.id)
 
 
 def live_attempt(tx: Tx, debt_id: int) -> Attempt | None:

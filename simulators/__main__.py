@@ -35,6 +35,11 @@ NOT_YET = ("xiaomai", "erp")
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the payment side keeps its keys; without it they end with the process.",
 )
+@click.option(
+    "--native-notify-url",
+    default="",
+    help="Where the merchant is told of scanned standing codes (native mode one).",
+)
 def main(
     *,
     wechat_port: int,
@@ -42,6 +47,7 @@ def main(
     erp_port: int | None,
     wechat_tls_port: int | None,
     keys_dir: Path | None,
+    native_notify_url: str,
 ) -> None:
     """Run the simulators; one JSON line on stdout for each that listens."""
     for name, port in zip(NOT_YET, (xiaomai_port, erp_port), strict=True):
@@ -49,17 +55,19 @@ def main(
             click.echo(f"simulators: {name} is not part of this release", err=True)
     click.echo("simulators: this is no WeChat, and its payments are worth no money", err=True)
     try:
-        asyncio.run(run(wechat_port, wechat_tls_port, keys_dir))
+        asyncio.run(run(wechat_port, wechat_tls_port, keys_dir, native_notify_url))
     except OSError as error:
         raise click.ClickException(f"wechat cannot listen on {wechat_port}: {error}") from error
 
 
-async def run(wechat_port: int, tls_port: int | None, keys_dir: Path | None) -> None:
+async def run(
+    wechat_port: int, tls_port: int | None, keys_dir: Path | None, native_notify_url: str
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
-    wechat = WeChat(keys_dir=keys_dir)
+    wechat = WeChat(keys_dir=keys_dir, native_notify_url=native_notify_url)
     await wechat.start(wechat_port)
     try:
         introduction = {"name": "wechat", "url": wechat.url, "apps": APPS}
