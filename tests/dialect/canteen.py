@@ -71,8 +71,8 @@ class Canteen:
                 await self.app.stalls.change(stall.id, {"person": "陈"})
         # The server's own job may have seen the month turn, and charged before we ask for it.
         await self.app.stalls.charge_months()
-        for stall in lapsed:
-            assert (await self.app.stalls.get(stall)).balance_months == 0
+        for stall_id in lapsed:
+            assert (await self.app.stalls.get(stall_id)).balance_months == 0
 
     async def _sign_up(self, seller: str, phone: str) -> None:
         opened = await self.app.people.sign_in("seller", self.code(seller))
