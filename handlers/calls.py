@@ -20,7 +20,7 @@ class Call(msgspec.Struct, frozen=True):
 
     params: the path's, an int for `{stall_id}` and a str for `{out_trade_no:text}`.
     query, body: of the types the route names, else None.
-    raw: the bytes of the body as they came (for signatures).
+    raw, query_text: the body and the query as they came (for signatures).
     address: the client's, with trusted proxies taken away.
     idempotency_key: "" if none was sent or the route does not take one.
     now: milliseconds UTC since 1970 at which the request was complete.
@@ -38,6 +38,7 @@ class Call(msgspec.Struct, frozen=True):
     request_id: str
     idempotency_key: str
     now: int
+    query_text: str
 
     @property
     def signed_in(self) -> Session:

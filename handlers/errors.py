@@ -14,6 +14,11 @@ import msgspec
 from accounts import model as accounts
 from accounts.alerts import model as alerts
 from accounts.staff import model as staff
+from commerce.goods import model as goods
+from commerce.sales import model as sales
+from devices import model as devices
+from devices.fleet import model as fleet
+from devices.stock import model as stock
 from payments import model as payments
 from payments.scans import model as scans
 from queueing import model as queueing
@@ -199,6 +204,8 @@ REFUSALS: Final = Refusals(
         staff.StaffNotFound: 404,
         staff.NotOneself: 409,
         staff.LastOwner: 409,
+        staff.OwnerSeesAll: 422,
+        staff.StoreUnknown: 422,
         staff.TotpIsOn: 409,
         staff.TotpNotBegun: 409,
         alerts.AlertNotFound: 404,
@@ -216,6 +223,34 @@ REFUSALS: Final = Refusals(
         queueing.NumberTaken: 409,
         queueing.UndoTooLate: 409,
         stalls.PhoneTaken: 409,
+        devices.NotBound: 409,
+        devices.DeviceOffline: 409,
+        devices.DeviceLocked: 409,
+        devices.DeviceInMaintenance: 409,
+        fleet.StoreNotFound: 404,
+        fleet.StoreCodeTaken: 409,
+        fleet.StoreInUse: 409,
+        fleet.StoreDeleted: 409,
+        fleet.DeviceNotFound: 404,
+        fleet.DoorNotFound: 404,
+        fleet.DeviceCodeTaken: 409,
+        fleet.DeviceRetired: 409,
+        fleet.DeviceBound: 409,
+        fleet.DeviceBusy: 409,
+        fleet.BindingUnderway: 409,
+        fleet.BindingRefused: 502,
+        fleet.BindingUnclear: 503,
+        fleet.VendorNotSet: 422,
+        fleet.OutOfScope: 403,
+        fleet.QrInvalid: 422,
+        stock.PlanogramInvalid: 422,
+        stock.GoodsUnknown: 422,
+        stock.PlanogramNotFound: 404,
+        stock.CountInvalid: 422,
+        stock.NotRestocking: 422,
+        goods.GoodNotFound: 404,
+        goods.SyncFailed: 502,
+        sales.BatchNotFound: 404,
         payments.DebtNotFound: 404,
         payments.PaymentNotFound: 404,
         payments.RefundNotFound: 404,

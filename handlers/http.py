@@ -140,7 +140,8 @@ class Exchange(HTTPMessageDelegate):
         found = front.table.find(path)
         request = Request(front.edge, start.method, path, query, headers, found)
         request.address = front.edge.proxies.client(self._peer(), headers)
-        self._wait_s = front.edge.wait_of_address(request.address)
+        if request.endpoint is None or request.endpoint.route.counts_address:
+            self._wait_s = front.edge.wait_of_address(request.address)
         if not self._wait_s and self._is_for_fallback(request):
             return self._hand_on(start, headers)
         check_host(start.version, headers)

@@ -192,6 +192,7 @@ class Request:
             self.id,
             self._idempotency_key() if endpoint.route.idempotent else "",
             self.edge.now(),
+            self.query,
         )
 
     def _body(self, endpoint: Endpoint, raw: bytes) -> object:

@@ -48,6 +48,8 @@ Time = Annotated[str, msgspec.Meta(max_length=40, description="RFC 3339, as 2026
 
 
 class StaffOut(msgspec.Struct, frozen=True):
+    """store_ids: the stores it is kept to; none: it sees all."""
+
     id: int
     login_name: str
     nickname: str
@@ -60,6 +62,7 @@ class StaffOut(msgspec.Struct, frozen=True):
     totp: bool
     created_at: str
     updated_at: str
+    store_ids: tuple[int, ...]
 
 
 class MeOut(StaffOut, frozen=True):
@@ -229,7 +232,13 @@ def _account_routes(handlers: "_Handlers") -> list[Route]:
             who=OWNERS,
             area=area,
             summary="Make a staff account",
-            errors=("staff.login_name_taken", "staff.unfit_login_name", "staff.weak_password"),
+            errors=(
+                "staff.login_name_taken",
+                "staff.unfit_login_name",
+                "staff.weak_password",
+                "staff.owner_sees_all",
+                "staff.store_unknown",
+            ),
         ),
         Route(
             "GET",
@@ -249,7 +258,7 @@ def _account_routes(handlers: "_Handlers") -> list[Route]:
             returns=StaffOut,
             who=OWNERS,
             area=area,
-            summary="Change a staff account; with another role or password its sessions end",
+            summary="Change a staff account; with other rights or another password sessions end",
             errors=(
                 "staff.not_found",
                 "staff.login_name_taken",
@@ -257,6 +266,8 @@ def _account_routes(handlers: "_Handlers") -> list[Route]:
                 "staff.weak_password",
                 "staff.not_oneself",
                 "staff.last_owner",
+                "staff.owner_sees_all",
+                "staff.store_unknown",
             ),
         ),
         Route(

@@ -47,6 +47,8 @@ class Route:
         to read the refusal; http.DISCARD_MAX is the least.
     idempotent: takes an Idempotency-Key.
     limit: counted per session, without one per address, besides the limits for all routes.
+    counts_address: whether the limit of an address counts it. Platforms come from few addresses,
+        with many callbacks at once, and prove who they are.
     refuse: writes refusals in another dialect than problem+json.
     in_document: whether the OpenAPI document has it. media_type: of the answer, for the document.
     """
@@ -68,6 +70,7 @@ class Route:
     max_body: int = BODY_MAX
     discard_max: int = 0
     limit: Limit | None = None
+    counts_address: bool = True
     refuse: Callable[[Problem], Response] | None = None
     in_document: bool = True
     media_type: str = "application/json"

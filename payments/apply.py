@@ -115,11 +115,12 @@ class _Work:
         return self._settle(attempt, self.debts[attempt.debt_id], fact)
 
     def _settle(self, attempt: Attempt, debt: Debt, fact: PaymentFact) -> Applied:
-        is_first = debt.state is DebtState.UNPAID
         if attempt.state is not AttemptState.SUCCESS:
             attempt.state = AttemptState.SUCCESS
             self.succeeded.append(attempt.id)
-        if is_first and self._deliver(debt, fact):
+        # A debt that was lowered meanwhile is not paid by what was asked for before.
+        is_due = debt.state is DebtState.UNPAID and attempt.amount_fen == debt.amount_fen
+        if is_due and self._deliver(debt, fact):
             debt.state = DebtState.PAID
             self._receive(fact, debt)
             self._tell(debt, "payment.succeeded", fact)

@@ -37,7 +37,7 @@ class Asking:
 
     async def ask(self, attempt: Attempt) -> TradeState:
         """What WeChat says of it; applied, if it is paid or closed."""
-        found = await self._gateway.query(attempt.out_trade_no)
+        found = await self._gateway.query(attempt.out_trade_no, appid=attempt.appid)
         if found.state is TradeState.PAID:
             await self._apply(_fact(found))
         if found.state is TradeState.CLOSED:
@@ -47,7 +47,7 @@ class Asking:
     async def close(self, attempt: Attempt) -> bool:
         """Close it at WeChat, then here; False when it is paid, which is then applied."""
         try:
-            await self._gateway.close(attempt.out_trade_no)
+            await self._gateway.close(attempt.out_trade_no, appid=attempt.appid)
         except AlreadyPaid:
             return await self._see_paid(attempt)
         except AlreadyClosed:

@@ -22,10 +22,15 @@ from sql.types import Millis
 class TradeType(StrEnum):
     JSAPI = "JSAPI"
     NATIVE = "NATIVE"
+    PAYSCORE = "PAYSCORE"
+    """Deducted by WeChat at the end of a service order (payments/scores); never placed here."""
 
 
 class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """amount_fen ≥ 1; openid for JSAPI, of the app that pays; product_id for NATIVE."""
+    """amount_fen ≥ 1; openid for JSAPI, of the app that pays; product_id for NATIVE.
+
+    appid: of the mini-program that pays; "" for the merchant's first.
+    """
 
     out_trade_no: str
     amount_fen: int
@@ -35,6 +40,7 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
     openid: str = ""
     product_id: str = ""
     attach: str = ""
+    appid: str = ""
     starts_at: Millis
     expires_at: Millis
 
@@ -75,12 +81,16 @@ class Queried(msgspec.Struct, frozen=True):
 
 
 class RefundOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """appid: it was paid to. is_deduction: of Payscore, which version 3 alone gives back."""
+
     out_trade_no: str
     transaction_id: str
     out_refund_no: str
     total_fen: int
     refund_fen: int
     reason: str
+    appid: str = ""
+    is_deduction: bool = False
 
 
 class RefundState(StrEnum):
@@ -165,12 +175,17 @@ class NumberUsed(GatewayError):
 
 
 class Gateway(Protocol):
-    """WeChat Pay, or nobody (see `NoGateway` in payments/service.py)."""
+    """WeChat Pay, or nobody (see `NoGateway` in payments/service.py).
+
+    appid: the one the order was placed for, "" for the merchant's first.
+    """
 
     async def place(self, order: PlaceOrder) -> Placed: ...
-    async def query(self, out_trade_no: str) -> Queried: ...
-    async def close(self, out_trade_no: str) -> None: ...
+    async def query(self, out_trade_no: str, *, appid: str = "") -> Queried: ...
+    async def close(self, out_trade_no: str, *, appid: str = "") -> None: ...
     async def refund(self, order: RefundOrder) -> Refunded: ...
-    async def query_refund(self, out_refund_no: str) -> Refunded: ...
+    async def query_refund(self, out_refund_no: str, *, is_deduction: bool = False) -> Refunded: ...
     async def bill(self, day: int) -> list[BillRow]: ...
-    def request_payment(self, prepay_id: str, *, now: Millis) -> dict[str, Any]: ...
+    def request_payment(
+        self, prepay_id: str, *, now: Millis, appid: str = ""
+    ) -> dict[str, Any]: ...

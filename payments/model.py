@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from payments.gateway import PaymentFact, Reaction, TradeType
+from payments.gateway import PaymentFact, PlaceOrder, Reaction, TradeType
 from sql.database import Tx
 from sql.types import Millis
 
@@ -140,7 +140,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     openid: str
     amount_fen: int
     request: str
-    """The order as JSON, so that a repeat says the very same."""
+    """The order as JSON, so that a repeat says the very same; no order where WeChat deducts."""
     request_hash: str
     state: AttemptState
     prepay_id: str
@@ -159,12 +159,20 @@ class Attempt(msgspec.Struct, kw_only=True):
         return self.state in LIVE
 
     @property
+    def appid(self) -> str:
+        """Of the mini-program the order was placed for, "" for the merchant's first."""
+        return msgspec.json.decode(self.request, type=PlaceOrder).appid
+
+    @property
     def closable_at(self) -> Millis:
         return self.created_at + CLOSABLE_AFTER_MS
 
-    def serves(self, trade_type: TradeType, openid: str, now: Millis) -> bool:
-        """Whether who asks to pay in this way can be given this attempt once more."""
-        if (self.trade_type, self.openid) != (trade_type, openid) or now >= self.expires_at:
+    def serves(
+        self, trade_type: TradeType, openid: str, *, amount_fen: int, appid: str, now: Millis
+    ) -> bool:
+        """Whether who asks to pay so much in this way can be given this attempt once more."""
+        mine = (self.trade_type, self.openid, self.amount_fen, self.appid)
+        if mine != (trade_type, openid, amount_fen, appid) or now >= self.expires_at:
             return False
         return self.prepaid_at is None or now - self.prepaid_at < PREPAY_GOOD_MS
 

@@ -70,7 +70,13 @@ class Paying:
         attempt = begun.attempt
         if attempt is None:
             return msgspec.json.decode(begun.answer, type=PayRequest)
-        if not attempt.serves(wanted.trade_type, wanted.openid, self._db.now()):
+        if not attempt.serves(
+            wanted.trade_type,
+            wanted.openid,
+            amount_fen=begun.due_fen,
+            appid=wanted.appid,
+            now=self._db.now(),
+        ):
             await self._make_way(attempt)
             return None
         if not attempt.prepay_id:
@@ -88,7 +94,9 @@ class Paying:
             code_url=attempt.code_url if is_native else None,
             wx_request_payment=None
             if is_native
-            else self._gateway.request_payment(attempt.prepay_id, now=self._db.now()),
+            else self._gateway.request_payment(
+                attempt.prepay_id, now=self._db.now(), appid=attempt.appid
+            ),
         )
         if not key_id:
             return request

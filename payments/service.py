@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from accounts.audit.model import By
@@ -70,23 +70,28 @@ class NoGateway:
     async def place(self, order: PlaceOrder) -> Placed:
         self._refuse()
 
-    async def query(self, out_trade_no: str) -> Queried:
+    async def query(self, out_trade_no: str, *, appid: str = "") -> Queried:
         self._refuse()
 
-    async def close(self, out_trade_no: str) -> None:
+    async def close(self, out_trade_no: str, *, appid: str = "") -> None:
         self._refuse()
 
     async def refund(self, order: RefundOrder) -> Refunded:
         self._refuse()
 
-    async def query_refund(self, out_refund_no: str) -> Refunded:
+    async def query_refund(self, out_refund_no: str, *, is_deduction: bool = False) -> Refunded:
         self._refuse()
 
     async def bill(self, day: int) -> list[BillRow]:
         self._refuse()
 
-    def request_payment(self, prepay_id: str, *, now: Millis) -> dict[str, Any]:
+    def request_payment(self, prepay_id: str, *, now: Millis, appid: str = "") -> dict[str, Any]:
         self._refuse()
+
+
+async def _no_scores(_: str) -> None:
+    """Payscore is not set up any more: what is left of it waits."""
+    raise Refused("NOT_CONFIGURED", "Payscore is not configured", Reaction.STOP)
 
 
 class Payments:
@@ -95,6 +100,7 @@ class Payments:
     two_person_above_fen: what may go back of one payment without a second person.
     readers: by path, what verifies the notices that come to it.
     codes: how standing codes are written and their scans answered, if there are any.
+    ask_score: how WeChat is asked about the attempts that are deductions; payments/scores sets it.
     """
 
     def __init__(
@@ -111,7 +117,8 @@ class Payments:
         self._gateway = gateway
         self._two_person_above_fen = two_person_above_fen
         self._actions = Actions()
-        self._rules = Rules(merchant, self._actions)
+        self.rules = Rules(merchant, self._actions)
+        self.ask_score: Callable[[str], Awaitable[object]] = _no_scores
         self._apply: ListVerb[Money, Applied] = ListVerb(self._apply_all)
         self._asking = Asking(db, gateway, self._actions, self.apply)
         self._refunds = Refunds(db, gateway, self._actions)
@@ -144,12 +151,21 @@ class Payments:
     # Paying
 
     async def pay(
-        self, debt_id: int, *, trade_type: TradeType | str, openid: str, client_ip: str, key: str
+        self,
+        debt_id: int,
+        *,
+        trade_type: TradeType | str,
+        openid: str,
+        client_ip: str,
+        key: str,
+        appid: str = "",
     ) -> PayRequest:
         """What the payer's client needs to pay the debt.
 
         The same payer in the same way gets the same attempt as long as it is good; another way
-        needs the first one closed. With a key the first answer is given again.
+        needs the first one closed. With a key the first answer is given again. appid: of the
+        mini-program that pays, where it is not the sellers'. A debt whose fee WeChat is still
+        deducting may be paid so as well: whichever money comes second goes back.
 
         Raises DebtNotFound, DebtPaid, DebtCancelled, DebtExpired, KeyReused, PaymentsStopped,
         PaymentsUnavailable, PaymentRefused; PaymentPending until the other attempt can be
@@ -164,6 +180,7 @@ class Payments:
             client_ip=client_ip,
             key=key,
             out_trade_no="",
+            appid=appid,
         )
         return await self._paying.pay(wanted)
 
@@ -174,7 +191,7 @@ class Payments:
         return await self._db.write(self._apply, Money(fact))
 
     def _apply_all(self, tx: Tx, asked: Sequence[Money]) -> Sequence[Applied]:
-        return apply_all(tx, asked, self._rules)
+        return apply_all(tx, asked, self.rules)
 
     async def receive(self, raw: bytes, headers: Mapping[str, str], path: str) -> str:
         """Take a notice as it came: verify it, keep it, apply it; its verdict.
@@ -201,8 +218,9 @@ class Payments:
         """Ask WeChat about an attempt now. Raises PaymentNotFound, PaymentUnknown."""
         attempt, _ = await self.payment(out_trade_no, payer_id=payer_id)
         if attempt.state is not AttemptState.SUCCESS:
+            is_deduction = attempt.trade_type is TradeType.PAYSCORE
             try:
-                await self._asking.ask(attempt)
+                await (self.ask_score(out_trade_no) if is_deduction else self._asking.ask(attempt))
             except (Unknown, Refused) as error:
                 raise PaymentUnknown(out_trade_no) from error
         return await self.payment(out_trade_no, payer_id=payer_id)

@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import func, insert, not_, or_, select, update
 
 from payments.gateway import Placed, PlaceOrder, TradeType
 from payments.ledger.store import is_stopped
 from payments.model import (
     DEBT_MOVES,
     LIVE,
+    MINUTE_MS,
     ORDER_LEAST_MS,
     PREPAY_GOOD_MS,
     Actions,
@@ -34,10 +35,13 @@ from payments.model import (
 from sql import events, idempotency
 from sql.database import Tx
 from sql.tables.core import idempotency as kept_keys
-from sql.tables.payments import debts, payment_attempts, receipts
+from sql.tables.payments import debts, payment_attempts, payscore_orders, receipts
 from sql.types import Millis
 
 S = TypeVar("S")
+
+# WeChat deducts without a limit of time; what is shown as an attempt's end is this.
+SCORE_GOOD_MS = 365 * 24 * 60 * MINUTE_MS
 
 # Where the money of a debt belongs that does not say otherwise.
 SALES = "sales"
@@ -45,6 +49,7 @@ SALES = "sales"
 encode = msgspec.json.Encoder().encode
 
 _LIVE = sorted(LIVE)
+_NOT_DEDUCTED = payment_attempts.c.trade_type != TradeType.PAYSCORE
 
 
 # Owing
@@ -154,6 +159,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     out_trade_no: str
     product_id: str = ""
+    appid: str = ""
 
     def key_of(self, payer_id: int) -> tuple[str, str]:
         """The scope and the fingerprint of the client's key. The address may change on the way."""
@@ -168,6 +174,7 @@ class Begun(msgspec.Struct, frozen=True):
     answer: str = ""
     is_new: bool = False
     key_id: str = ""
+    due_fen: int = 0
 
 
 def begin_attempt(tx: Tx, wanted: Wanted) -> Begun:
@@ -185,9 +192,10 @@ def begin_attempt(tx: Tx, wanted: Wanted) -> Begun:
     _see_payable(debt, tx.now)
     live = live_attempt(tx, debt.id)
     if live is not None:
-        return Begun(live, key_id=key_id)
+        return Begun(live, key_id=key_id, due_fen=debt.amount_fen)
     _insert_attempt(tx, debt, wanted)
-    return Begun(find_attempt(tx, wanted.out_trade_no), is_new=True, key_id=key_id)
+    attempt = find_attempt(tx, wanted.out_trade_no)
+    return Begun(attempt, is_new=True, key_id=key_id, due_fen=debt.amount_fen)
 
 
 def see_running(tx: Tx) -> None:
@@ -213,26 +221,35 @@ def _see_payable(debt: Debt, now: Millis) -> None:
 def _insert_attempt(tx: Tx, debt: Debt, wanted: Wanted) -> None:
     ends_at = tx.now + PREPAY_GOOD_MS
     expires_at = ends_at if debt.expires_at is None else min(ends_at, debt.expires_at)
-    request = encode(
-        PlaceOrder(
-            out_trade_no=wanted.out_trade_no,
-            amount_fen=debt.amount_fen,
-            description=debt.description,
-            trade_type=wanted.trade_type,
-            client_ip=wanted.client_ip,
-            openid=wanted.openid if wanted.trade_type is TradeType.JSAPI else "",
-            product_id=_product_id(debt, wanted),
-            starts_at=tx.now,
-            expires_at=expires_at,
-        )
-    ).decode()
-    row = {
-        "debt_id": debt.id,
-        "live_debt": debt.id,
-        "out_trade_no": wanted.out_trade_no,
-        "trade_type": wanted.trade_type,
+    order = PlaceOrder(
+        out_trade_no=wanted.out_trade_no,
+        amount_fen=debt.amount_fen,
+        description=debt.description,
+        trade_type=wanted.trade_type,
+        client_ip=wanted.client_ip,
+        openid=wanted.openid if wanted.trade_type is TradeType.JSAPI else "",
+        product_id=_product_id(debt, wanted),
+        appid=wanted.appid,
+        starts_at=tx.now,
+        expires_at=expires_at,
+    )
+    row = _attempt_row(tx, debt, order) | {
         "openid": wanted.openid,
-        "amount_fen": debt.amount_fen,
+        "live_debt": debt.id,
+        "next_at": next_ask(since=tx.now, until=expires_at, now=tx.now),
+    }
+    tx.execute(insert(payment_attempts), row)
+
+
+def _attempt_row(tx: Tx, debt: Debt, order: PlaceOrder) -> dict[str, Any]:
+    request = encode(order).decode()
+    return {
+        "debt_id": debt.id,
+        "live_debt": None,
+        "out_trade_no": order.out_trade_no,
+        "trade_type": order.trade_type,
+        "openid": order.openid,
+        "amount_fen": order.amount_fen,
         "request": request,
         "request_hash": idempotency.fingerprint(request),
         "state": AttemptState.CREATED,
@@ -240,13 +257,12 @@ def _insert_attempt(tx: Tx, debt: Debt, wanted: Wanted) -> None:
         "code_url": "",
         "prepaid_at": None,
         "created_at": tx.now,
-        "expires_at": expires_at,
-        "next_at": next_ask(since=tx.now, until=expires_at, now=tx.now),
+        "expires_at": order.expires_at,
+        "next_at": None,
         "asked_at": tx.now,
         "ended_at": None,
         "failure": "",
     }
-    tx.execute(insert(payment_attempts), row)
 
 
 def _product_id(debt: Debt, wanted: Wanted) -> str:
@@ -256,6 +272,7 @@ def _product_id(debt: Debt, wanted: Wanted) -> str:
 
 
 def live_attempt(tx: Tx, debt_id: int) -> Attempt | None:
+    """The one that can be paid by hand; a deduction may be under way beside it."""
     mine = payment_attempts.c.live_debt == debt_id
     row = tx.execute(select(payment_attempts).where(mine).with_for_update()).one_or_none()
     return None if row is None else _as(Attempt, row)
@@ -346,13 +363,19 @@ def succeed_attempts(tx: Tx, ids: Collection[int]) -> None:
 
 def look_soon(tx: Tx, *, debt_ids: Collection[int], numbers: Collection[str]) -> None:
     """Let the live attempts of these debts, and those of these numbers, be asked about now."""
-    if debt_ids or numbers:
-        mine = or_(
-            payment_attempts.c.live_debt.in_(sorted(debt_ids)),
-            payment_attempts.c.out_trade_no.in_(sorted(numbers)),
-        )
-        live = payment_attempts.c.state.in_(_LIVE)
-        tx.execute(update(payment_attempts).where(mine, live).values(next_at=tx.now))
+    if not debt_ids and not numbers:
+        return
+    mine = or_(
+        payment_attempts.c.live_debt.in_(sorted(debt_ids)),
+        payment_attempts.c.out_trade_no.in_(sorted(numbers)),
+    )
+    live = payment_attempts.c.state.in_(_LIVE)
+    tx.execute(update(payment_attempts).where(mine, live, _NOT_DEDUCTED).values(next_at=tx.now))
+    # Deductions are asked about by their scores.
+    scores = payscore_orders.c
+    theirs = or_(scores.debt_id.in_(sorted(debt_ids)), scores.out_order_no.in_(sorted(numbers)))
+    soon = update(payscore_orders).where(theirs, scores.next_at.is_not(None))
+    tx.execute(soon.values(next_at=tx.now))
 
 
 def claim_attempts(tx: Tx, *, most: int, not_since: Millis) -> list[Attempt]:
@@ -402,19 +425,26 @@ def ask_cancel(tx: Tx, debt_id: int, actions: Actions) -> tuple[Debt, Attempt | 
     if debt.state is DebtState.CANCELLED:
         return debt, None
     live = live_attempt(tx, debt_id)
-    if live is None:
+    if live is None and not has_deduction(tx, debt_id):
         cancel_debt(tx, debt, actions)
-        return debt, None
-    if debt.cancel_asked_at is None:
-        debt.cancel_asked_at = tx.now
-        mark = update(debts).where(debts.c.id == debt_id, debts.c.state == DebtState.UNPAID)
-        must_be(tx.execute(mark.values(cancel_asked_at=tx.now)).rowcount, 1)
-        tx.execute(
-            update(payment_attempts)
-            .where(payment_attempts.c.id == live.id)
-            .values(next_at=max(tx.now, live.closable_at))
-        )
+    elif debt.cancel_asked_at is None:
+        _mark_cancelled(tx, debt, live)
     return debt, live
+
+
+def _mark_cancelled(tx: Tx, debt: Debt, live: Attempt | None) -> None:
+    debt.cancel_asked_at = tx.now
+    mark = update(debts).where(debts.c.id == debt.id, debts.c.state == DebtState.UNPAID)
+    must_be(tx.execute(mark.values(cancel_asked_at=tx.now)).rowcount, 1)
+    if live is None:
+        # Its score is lowered to nothing.
+        look_soon(tx, debt_ids=[debt.id], numbers=())
+        return
+    tx.execute(
+        update(payment_attempts)
+        .where(payment_attempts.c.id == live.id)
+        .values(next_at=max(tx.now, live.closable_at))
+    )
 
 
 def cancel_debt(tx: Tx, debt: Debt, actions: Actions) -> None:
@@ -437,10 +467,66 @@ def cancel_overdue(tx: Tx, debt_id: int, actions: Actions) -> None:
     debt = load_debt(tx, debt_id, lock=True)
     if debt.state is not DebtState.UNPAID:
         return
-    if live_attempt(tx, debt_id) is None:
+    if live_attempt(tx, debt_id) is None and not has_deduction(tx, debt_id):
         cancel_debt(tx, debt, actions)
     else:
         tx.execute(update(debts).where(debts.c.id == debt_id).values(next_at=None))
+
+
+# Deductions of service orders (payments/scores)
+
+
+def insert_score_attempt(tx: Tx, debt: Debt, *, out_trade_no: str, openid: str) -> None:
+    """The attempt that a deduction under this number will pay.
+
+    It does not keep the debt from being paid in another way, and nobody but its score asks
+    about it or closes it.
+    """
+    order = PlaceOrder(
+        out_trade_no=out_trade_no,
+        amount_fen=debt.amount_fen,
+        description=debt.description,
+        trade_type=TradeType.PAYSCORE,
+        client_ip="",
+        openid=openid,
+        starts_at=tx.now,
+        expires_at=tx.now + SCORE_GOOD_MS,
+    )
+    tx.execute(insert(payment_attempts), _attempt_row(tx, debt, order))
+
+
+def has_deduction(tx: Tx, debt_id: int) -> bool:
+    """Whether WeChat may deduct what is owed at any moment."""
+    mine = (payment_attempts.c.debt_id == debt_id) & payment_attempts.c.state.in_(_LIVE)
+    found = select(payment_attempts.c.id).where(mine, not_(_NOT_DEDUCTED)).limit(1)
+    return tx.execute(found).first() is not None
+
+
+def lower_attempt(tx: Tx, attempt: Attempt, debt: Debt, amount_fen: int) -> None:
+    """Less will be deducted; so less is owed, unless that is settled already.
+
+    debt: locked by this transaction. Another attempt at the debt, for more, pays it no more.
+    """
+    mine = payment_attempts.c.id == attempt.id
+    tx.execute(update(payment_attempts).where(mine).values(amount_fen=amount_fen))
+    unpaid = (debts.c.id == debt.id) & (debts.c.state == DebtState.UNPAID)
+    tx.execute(
+        update(debts).where(unpaid).values(amount_fen=amount_fen, version=debts.c.version + 1)
+    )
+
+
+def give_up_score_debt(tx: Tx, debt: Debt) -> None:
+    """What is owed was paid otherwise; its domain knows, since it says so.
+
+    debt: locked by this transaction, and not settled.
+    """
+    live = live_attempt(tx, debt.id)
+    if debt.state is DebtState.CANCELLED:
+        return
+    if live is None:
+        cancel_debt(tx, debt, Actions())
+    elif debt.cancel_asked_at is None:
+        _mark_cancelled(tx, debt, live)
 
 
 # Money that has come in

@@ -104,6 +104,40 @@ class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     month_price_fen: Positive = 3000
 
 
+class Xiaomai(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The platform the cabinets are reached through; without a url there are none."""
+
+    url: str = ""
+    app_id: str = ""
+    key_id: str = ""
+    secret: str = ""
+    """Signs what we ask."""
+    callback_secret: str = ""
+    """Signs what comes to /cb/xiaomai/{endpoint_id}/events."""
+    callback_secret_old: str = ""
+    """Still believed while the platform changes to a new one."""
+    endpoint_id: str = ""
+    """Random, and told to nobody but the platform."""
+
+
+class Erp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Goods come from there and sales go there; without a url neither does."""
+
+    url: str = ""
+    token: str = ""
+
+
+class Cabinet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    review_limit_fen: Positive = 20_000
+    """An order above this waits for a person, unless its store says otherwise."""
+    heartbeat_s: Annotated[int, Meta(ge=5, le=3600)] = 60
+    """How often a cabinet is heard of; what it is judged by is a multiple of this."""
+    settling_pause_min: Annotated[int, Meta(ge=0, le=1440)] = 10
+    """So long a purchase that is not settled keeps its person from the next one."""
+    auto_unlock: bool = False
+    """Whether a cabinet that was away sells again by itself after five quiet minutes."""
+
+
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_s: Positive = 3600
     max_s: Positive = 43200
@@ -131,6 +165,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wechatpay: WeChatPay = WeChatPay()
     payments: Payments = Payments()
     queue: Queue = Queue()
+    xiaomai: Xiaomai = Xiaomai()
+    erp: Erp = Erp()
+    cabinet: Cabinet = Cabinet()
     session: Session = Session()
     limits: Limits = Limits()
 
@@ -172,7 +209,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 CALL_SOURCES = frozenset({"stall", "number", "note", "called_at", "hint"})
 
 # Printed as ****.
-SECRETS = frozenset({"secret", "diner_secret", "seller_secret", "api_v2_key", "api_v3_key", "url"})
+SECRETS = frozenset(
+    {
+        *("secret", "diner_secret", "seller_secret", "api_v2_key", "api_v3_key", "url"),
+        *("callback_secret", "callback_secret_old", "endpoint_id", "token"),
+    }
+)
 
 
 def load(
@@ -217,6 +259,7 @@ def check(config: Config) -> Config:
         _check_url(f"wechat.{name}", getattr(config.wechat, name))
     _check_url("server.base_url", config.base_url)
     _check_wechatpay(config)
+    _check_cabinets(config)
     for proxy in config.trusted_proxies:
         try:
             ipaddress.ip_network(proxy, strict=False)
@@ -257,6 +300,19 @@ def _check_wechatpay(config: Config) -> None:
         )
 
 
+def _check_cabinets(config: Config) -> None:
+    xiaomai = config.xiaomai
+    if xiaomai.url:
+        _check_url("xiaomai.url", xiaomai.url)
+        for name in ("app_id", "key_id", "secret", "callback_secret", "endpoint_id"):
+            if not getattr(xiaomai, name):
+                raise ConfigError(f"xiaomai.url is set, and xiaomai.{name} is not")
+    if config.erp.url:
+        _check_url("erp.url", config.erp.url)
+        if not config.erp.token:
+            raise ConfigError("erp.url is set, and erp.token is not")
+
+
 def _is_local(url: str) -> bool:
     return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
 
@@ -286,6 +342,10 @@ def what_is_off(config: Config) -> list[str]:
             off.append("wechatpay.api_v3_key: no Payscore")
         if not pay.merchant_cert_file:
             off.append("wechatpay.merchant_cert_file: no refunds")
+    if not config.xiaomai.url:
+        off.append("xiaomai.url: no cabinet is reached")
+    if not config.erp.url:
+        off.append("erp.url: no goods come from an ERP, and no sales go there")
     if not config.admins:
         off.append("queue.admin_openids: nobody is an administrator")
     if config.is_shared and not config.redis.url:

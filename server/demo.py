@@ -62,8 +62,8 @@ async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
     port = _free_port(port)
     processes = [
         await _spawn(
-            "simulators",
-            *("--wechat-port", "0", "--keys-dir", str(_folder() / "keys")),
+            *("simulators", "--wechat-port", "0", "--xiaomai-port", "0", "--erp-port", "0"),
+            *("--keys-dir", str(_folder() / "keys")),
             *("--native-notify-url", f"http://127.0.0.1:{port}{V2_NATIVE}"),
         )
     ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from accounts.messages import Dead, Retry
 from sql import outbox
-from sql.database import Database
+from sql.database import Database, Tx
 from sql.outbox import Parcel
 from sql.types import Millis
 
@@ -22,8 +24,34 @@ LEASE_S = 180
 PAUSES_S = (15, 30, 60, 300, 1800)
 
 
+class Rhythm(msgspec.Struct, frozen=True, kw_only=True):
+    """When a kind is tried again. goes_on: after the last pause ever again, until it arrives or a
+    person gives it up. asks_after: at which failed attempt a person is told; 0: at none."""
+
+    pauses_s: tuple[int, ...] = PAUSES_S
+    goes_on: bool = False
+    asks_after: int = 0
+
+
+ONCE_IN_A_WHILE: Final = Rhythm()
+# A message to a person is of no use tomorrow; an order's outcome is, however long its receiver is
+# away. At 0, 15, 45 and 105 s, then it is on the manual list, and goes on slowly.
+TENACIOUS: Final = Rhythm(
+    pauses_s=(15, 30, 60, 300, 1_800, 7_200, 21_600, 86_400), goes_on=True, asks_after=4
+)
+
+
+def _nobody(*_: object) -> None:
+    """Nobody is told."""
+
+
 class Outbox:
-    """deliverers: kind → what delivers it. They answer None or Delivered, Retry or Dead."""
+    """deliverers: kind → what delivers it. They answer None or Delivered, Retry or Dead.
+
+    rhythms: of the kinds that have one of their own. asked: called in the transaction in which a
+    parcel fails for the `asks_after`th time, or is given up; relieved: in that in which one a person
+    was asked about arrives.
+    """
 
     def __init__(
         self,
@@ -32,11 +60,17 @@ class Outbox:
         *,
         now: Callable[[], Millis],
         runner: str,
+        rhythms: Mapping[str, Rhythm] | None = None,
+        asked: Callable[[Tx, Parcel, str], None] = _nobody,
+        relieved: Callable[[Tx, Parcel], None] = _nobody,
     ) -> None:
         self._db = db
         self._deliverers = deliverers
         self._now = now
         self._runner = runner
+        self._rhythms = rhythms or {}
+        self._asked = asked
+        self._relieved = relieved
         self.delivered = 0
         self.dead = 0
 
@@ -64,7 +98,7 @@ class Outbox:
             await self._bury(parcel, outcome.reason)
         else:
             self.delivered += 1
-            await self._db.write(outbox.delivered, parcel, self._runner)
+            await self._db.write(self._mark_delivered, parcel)
 
     async def _outcome(self, parcel: Parcel) -> object:
         deliver = self._deliverers.get(parcel.kind)
@@ -77,14 +111,33 @@ class Outbox:
             log.exception("delivering %s %d failed", parcel.kind, parcel.id)
             return Retry(f"{type(error).__name__}: {error}")
 
+    def _mark_delivered(self, tx: Tx, parcel: Parcel) -> None:
+        asks_after = self._rhythm(parcel).asks_after
+        if outbox.delivered(tx, parcel, self._runner) and 0 < asks_after < parcel.attempts:
+            self._relieved(tx, parcel)
+
+    def _rhythm(self, parcel: Parcel) -> Rhythm:
+        return self._rhythms.get(parcel.kind, ONCE_IN_A_WHILE)
+
     async def _retry(self, parcel: Parcel, reason: str) -> None:
-        if parcel.attempts > len(PAUSES_S):
+        rhythm = self._rhythm(parcel)
+        if parcel.attempts > len(rhythm.pauses_s) and not rhythm.goes_on:
             await self._bury(parcel, f"{reason} (after {parcel.attempts} attempts)")
             return
-        due_at = self._now() + PAUSES_S[parcel.attempts - 1] * 1000
-        await self._db.write(outbox.retry, parcel, self._runner, due_at=due_at, error=reason)
+        await self._db.write(self._put_back, parcel, rhythm, reason)
+
+    def _put_back(self, tx: Tx, parcel: Parcel, rhythm: Rhythm, reason: str) -> None:
+        pause_s = rhythm.pauses_s[min(parcel.attempts, len(rhythm.pauses_s)) - 1]
+        due_at = tx.now + pause_s * 1000
+        is_mine = outbox.retry(tx, parcel, self._runner, due_at=due_at, error=reason)
+        if is_mine and parcel.attempts == rhythm.asks_after:
+            self._asked(tx, parcel, reason)
 
     async def _bury(self, parcel: Parcel, reason: str) -> None:
         self.dead += 1
         log.warning("%s %d is given up: %s", parcel.kind, parcel.id, reason)
-        await self._db.write(outbox.dead, parcel, self._runner, reason)
+        await self._db.write(self._mark_dead, parcel, reason)
+
+    def _mark_dead(self, tx: Tx, parcel: Parcel, reason: str) -> None:
+        if outbox.dead(tx, parcel, self._runner, reason) and self._rhythm(parcel).asks_after:
+            self._asked(tx, parcel, reason)

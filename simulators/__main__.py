@@ -3,10 +3,14 @@
 import asyncio
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
+from simulators.erp import Erp
 from simulators.wechat import (
     DINER_APPID,
     DINER_SECRET,
@@ -14,6 +18,7 @@ from simulators.wechat import (
     SELLER_SECRET,
     WeChat,
 )
+from simulators.xiaomai import LIFELIKE, Xiaomai
 
 # What the mini-programs are registered with: whoever starts us sets it at the server.
 APPS = {
@@ -22,13 +27,14 @@ APPS = {
     "seller_appid": SELLER_APPID,
     "seller_secret": SELLER_SECRET,
 }
-NOT_YET = ("xiaomai", "erp")
+# Cabinets of the demo, by code: the number of their doors.
+CABINETS = {"XM-0001": 1, "XM-0002": 2, "XM-0003": 1, "XM-0004": 1, "XM-0005": 2, "XM-0006": 1}
 
 
 @click.command()
 @click.option("--wechat-port", default=9101, show_default=True, help="0 takes a free port.")
-@click.option("--xiaomai-port", type=int, help="Not part of this release.")
-@click.option("--erp-port", type=int, help="Not part of this release.")
+@click.option("--xiaomai-port", default=9102, show_default=True, help="0 takes a free port.")
+@click.option("--erp-port", default=9103, show_default=True, help="0 takes a free port.")
 @click.option("--wechat-tls-port", type=int, help="WeChat over TLS too; 0 takes a free port.")
 @click.option(
     "--keys-dir",
@@ -43,43 +49,83 @@ NOT_YET = ("xiaomai", "erp")
 def main(
     *,
     wechat_port: int,
-    xiaomai_port: int | None,
-    erp_port: int | None,
+    xiaomai_port: int,
+    erp_port: int,
     wechat_tls_port: int | None,
     keys_dir: Path | None,
     native_notify_url: str,
 ) -> None:
     """Run the simulators; one JSON line on stdout for each that listens."""
-    for name, port in zip(NOT_YET, (xiaomai_port, erp_port), strict=True):
-        if port is not None:
-            click.echo(f"simulators: {name} is not part of this release", err=True)
     click.echo("simulators: this is no WeChat, and its payments are worth no money", err=True)
-    try:
-        asyncio.run(run(wechat_port, wechat_tls_port, keys_dir, native_notify_url))
-    except OSError as error:
-        raise click.ClickException(f"wechat cannot listen on {wechat_port}: {error}") from error
+    ports = Ports(wechat_port, xiaomai_port, erp_port, wechat_tls_port)
+    asyncio.run(run(ports, keys_dir, native_notify_url))
 
 
-async def run(
-    wechat_port: int, tls_port: int | None, keys_dir: Path | None, native_notify_url: str
-) -> None:
+class Ports(NamedTuple):
+    """0 takes a free one; tls: None for no TLS."""
+
+    wechat: int
+    xiaomai: int
+    erp: int
+    tls: int | None
+
+
+async def run(ports: Ports, keys_dir: Path | None, native_notify_url: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
-    wechat = WeChat(keys_dir=keys_dir, native_notify_url=native_notify_url)
-    await wechat.start(wechat_port)
-    try:
-        introduction = {"name": "wechat", "url": wechat.url, "apps": APPS}
-        pay = wechat.pay.introduction(wechat.url)
-        if tls_port is not None:
-            pay["tls_url"] = await wechat.start_tls(tls_port)
-            pay["tls_ca_file"] = str(wechat.pay.tls_certificate_file)
-        # click.echo flushes, so whoever started us can read the address at once.
-        click.echo(json.dumps({**introduction, "is_simulator": True, "pay": pay}))
+    async with AsyncExitStack() as running:
+        await start_wechat(
+            running, ports, WeChat(keys_dir=keys_dir, native_notify_url=native_notify_url)
+        )
+        await start_xiaomai(running, ports.xiaomai)
+        await start_erp(running, ports.erp)
         await stop.wait()
-    finally:
-        await wechat.stop()
+
+
+async def start_wechat(running: AsyncExitStack, ports: Ports, wechat: WeChat) -> None:
+    running.push_async_callback(wechat.stop)
+    with listening("wechat", ports.wechat):
+        await wechat.start(ports.wechat)
+    introduction = {"name": "wechat", "url": wechat.url, "apps": APPS}
+    pay = wechat.pay.introduction(wechat.url)
+    if ports.tls is not None:
+        pay["tls_url"] = await wechat.start_tls(ports.tls)
+        pay["tls_ca_file"] = str(wechat.pay.tls_certificate_file)
+    introduce({**introduction, "is_simulator": True, "pay": pay})
+
+
+async def start_xiaomai(running: AsyncExitStack, port: int) -> None:
+    """With cabinets that nobody has bound yet, and that live at a lifelike pace."""
+    xiaomai = Xiaomai(pace=LIFELIKE)
+    running.push_async_callback(xiaomai.stop)
+    with listening("xiaomai", port):
+        await xiaomai.start(port)
+    for code, doors in CABINETS.items():
+        xiaomai.add_cabinet(code, doors=doors)
+    introduce(xiaomai.introduction())
+
+
+async def start_erp(running: AsyncExitStack, port: int) -> None:
+    erp = Erp()
+    running.push_async_callback(erp.stop)
+    with listening("erp", port):
+        await erp.start(port)
+    introduce(erp.introduction())
+
+
+@contextmanager
+def listening(name: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"{name} cannot listen on {port}: {error}") from error
+
+
+def introduce(introduction: dict[str, Any]) -> None:
+    # click.echo flushes, so whoever started us can read the address at once.
+    click.echo(json.dumps(introduction, ensure_ascii=False))
 
 
 if __name__ == "__main__":

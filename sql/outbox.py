@@ -103,6 +103,38 @@ def _mine(parcel: Parcel, runner: str) -> Any:
     )
 
 
+def newest(tx: Tx, prefix: str) -> dict[str, Any] | None:
+    """What the newest parcel holds whose key begins so."""
+    row = tx.execute(
+        select(outbox.c.payload)
+        .where(outbox.c.once_key.startswith(prefix, autoescape=True))
+        .order_by(outbox.c.id.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else msgspec.json.decode(row.payload)
+
+
+def hurry(tx: Tx, parcel_id: int) -> bool:
+    """A person wants it tried now; whether it still waits."""
+    changed = tx.execute(
+        update(outbox)
+        .where(outbox.c.id == parcel_id, outbox.c.state == "waiting")
+        .values(due_at=tx.now)
+    )
+    tx.wake("outbox")
+    return changed.rowcount == 1
+
+
+def give_up(tx: Tx, parcel_id: int, why: str) -> bool:
+    """A person says that it need not arrive any more; whether it still waited."""
+    changed = tx.execute(
+        update(outbox)
+        .where(outbox.c.id == parcel_id, outbox.c.state == "waiting")
+        .values(state="dead", ended_at=tx.now, last_error=why[:400], leased_by="")
+    )
+    return changed.rowcount == 1
+
+
 def next_due(tx: Tx) -> Millis | None:
     """When the earliest waiting parcel is due."""
     row = tx.execute(

@@ -27,6 +27,10 @@ Avatar = Annotated[
 # Whether it is a good one is judged by the model, which can say why.
 Password = Annotated[str, Meta(max_length=PASSWORD_MAX)]
 Code = Annotated[str, Meta(max_length=6, pattern=r"^([0-9]{6})?(?!\n)$")]
+StoreIds = Annotated[
+    tuple[Annotated[int, Meta(gt=0)], ...],
+    Meta(max_length=500, description="The stores it is kept to; none: it sees all."),
+]
 Reason = Annotated[str, Meta(max_length=200, pattern=_LINE, description="For the audit.")]
 
 
@@ -54,6 +58,7 @@ class StaffPatch(OwnPatch, kw_only=True, frozen=True):
     login_name: LoginName | UnsetType = UNSET
     role: Role | UnsetType = UNSET
     status: Status | UnsetType = UNSET
+    store_ids: StoreIds | UnsetType = UNSET
     password: Password = ""
     reason: Reason = ""
 
@@ -68,6 +73,7 @@ class StaffNew(msgspec.Struct, kw_only=True, frozen=True):
     sex: Sex = 0
     avatar: Avatar = ""
     status: Status = 1
+    store_ids: StoreIds = ()
     reason: Reason = ""
 
 

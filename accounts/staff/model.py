@@ -12,6 +12,8 @@ StaffError
 ├── StaffNotFound     no such account
 ├── NotOneself        nobody deletes or demotes themselves
 ├── LastOwner         without an owner nobody could make one
+├── OwnerSeesAll      an owner cannot be kept to some stores
+├── StoreUnknown      no such store to be kept to
 ├── TotpIsOn          there is a second factor already
 └── TotpNotBegun      no second factor waits to be turned on
 """
@@ -76,7 +78,10 @@ COMMON_PASSWORDS: Final = frozenset(
 
 
 class StaffAccount(msgspec.Struct, frozen=True):
-    """As the back office sees it; the hash of the password stays in the store."""
+    """As the back office sees it; the hash of the password stays in the store.
+
+    store_ids: the stores it is kept to, in order; none: it sees all.
+    """
 
     id: int
     login_name: str
@@ -90,6 +95,7 @@ class StaffAccount(msgspec.Struct, frozen=True):
     has_totp: bool
     created_at: Millis
     updated_at: Millis
+    store_ids: tuple[int, ...] = ()
 
     @property
     def is_active_owner(self) -> bool:
@@ -175,6 +181,16 @@ class NotOneself(StaffError):
 class LastOwner(StaffError):
     code = "staff.last_owner"
     title = "The last owner cannot be deleted or demoted"
+
+
+class OwnerSeesAll(StaffError):
+    code = "staff.owner_sees_all"
+    title = "An owner cannot be kept to some stores"
+
+
+class StoreUnknown(StaffError):
+    code = "staff.store_unknown"
+    title = "There is no such store to keep somebody to"
 
 
 class TotpIsOn(StaffError):

@@ -32,6 +32,25 @@ class Permission(enum.Enum):
     INCIDENTS_RAW = "incidents.raw"
     AUDIT_READ = "audit.read"
     ACCOUNTS_MANAGE = "accounts.manage"
+    STORES_READ = "stores.read"
+    STORES_CHANGE = "stores.change"
+    DEVICES_READ = "devices.read"
+    DEVICES_CHANGE = "devices.change"
+    DEVICES_OPEN = "devices.open"
+    GOODS_READ = "goods.read"
+    GOODS_CHANGE = "goods.change"
+    CABINET_ORDERS_READ = "cabinet_orders.read"
+    CABINET_ORDERS_CORRECT = "cabinet_orders.correct"
+    CABINET_ORDERS_REFUND = "cabinet_orders.refund"
+    EXCEPTIONS_READ = "exceptions.read"
+    EXCEPTIONS_DECIDE = "exceptions.decide"
+    COMPLAINTS_READ = "complaints.read"
+    COMPLAINTS_DECIDE = "complaints.decide"
+    MEMBERS_READ = "members.read"
+    MEMBERS_PHONE = "members.phone"
+    MEMBERS_TICKETS = "members.tickets"
+    SALES_READ = "sales.read"
+    REPORTS_READ = "reports.read"
 
 
 _EVERYONE: Final = frozenset(ROLES)
@@ -52,6 +71,25 @@ _ALLOWED: Final[Mapping[Permission, frozenset[str]]] = {
     Permission.INCIDENTS_RAW: frozenset({"owner", "finance"}),
     Permission.AUDIT_READ: frozenset({"owner", "finance"}),
     Permission.ACCOUNTS_MANAGE: frozenset({"owner"}),
+    Permission.STORES_READ: _EVERYONE,
+    Permission.STORES_CHANGE: frozenset({"owner", "operator"}),
+    Permission.DEVICES_READ: _EVERYONE,
+    Permission.DEVICES_CHANGE: frozenset({"owner", "operator"}),
+    Permission.DEVICES_OPEN: frozenset({"owner", "operator", "support"}),
+    Permission.GOODS_READ: _EVERYONE,
+    Permission.GOODS_CHANGE: frozenset({"owner", "operator"}),
+    Permission.CABINET_ORDERS_READ: _EVERYONE,
+    Permission.CABINET_ORDERS_CORRECT: frozenset({"owner", "finance", "support"}),
+    Permission.CABINET_ORDERS_REFUND: frozenset({"owner", "finance"}),
+    Permission.EXCEPTIONS_READ: _EVERYONE,
+    Permission.EXCEPTIONS_DECIDE: frozenset({"owner", "operator", "support"}),
+    Permission.COMPLAINTS_READ: _EVERYONE,
+    Permission.COMPLAINTS_DECIDE: frozenset({"owner", "finance", "support"}),
+    Permission.MEMBERS_READ: frozenset({"owner", "operator", "finance", "support"}),
+    Permission.MEMBERS_PHONE: frozenset({"owner", "support"}),
+    Permission.MEMBERS_TICKETS: frozenset({"owner", "finance"}),
+    Permission.SALES_READ: frozenset({"owner", "operator", "finance", "readonly"}),
+    Permission.REPORTS_READ: frozenset({"owner", "operator", "finance", "readonly"}),
 }
 
 

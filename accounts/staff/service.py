@@ -99,7 +99,9 @@ class Staff:
     async def create(
         self, values: Mapping[str, Any], *, password: str, by: By, reason: str = ""
     ) -> StaffAccount:
-        """Raises UnfitLoginName, WeakPassword, LoginNameTaken, Overloaded."""
+        """Raises UnfitLoginName, WeakPassword, LoginNameTaken, OwnerSeesAll, StoreUnknown,
+        Overloaded.
+        """
         check_login_name(values["login_name"])
         row = {**values, "password_hash": await self._hash(password, values["login_name"])}
         return await self._db.write(store.create, row, by=by, reason=reason)
@@ -115,7 +117,8 @@ class Staff:
     ) -> StaffAccount:
         """Set some columns, and another password unless it is empty.
 
-        Raises StaffNotFound, UnfitLoginName, WeakPassword, LoginNameTaken, NotOneself, LastOwner.
+        Raises StaffNotFound, UnfitLoginName, WeakPassword, LoginNameTaken, NotOneself, LastOwner,
+        OwnerSeesAll, StoreUnknown.
         """
         columns = dict(values)
         if "login_name" in columns:

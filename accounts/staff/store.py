@@ -1,11 +1,11 @@
 """Transactions on staff accounts. Each change takes the audit's lock first and leaves a line."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Select, func, insert, or_, select, update
+from sqlalchemy import Select, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accounts import store as accounts_store
@@ -18,9 +18,11 @@ from accounts.staff.model import (
     LastOwner,
     LoginNameTaken,
     NotOneself,
+    OwnerSeesAll,
     SignInRefused,
     StaffAccount,
     StaffNotFound,
+    StoreUnknown,
     TotpIsOn,
     TotpNotBegun,
     TotpRefused,
@@ -29,6 +31,7 @@ from accounts.staff.model import (
 )
 from sql.database import Tx
 from sql.tables.accounts import accounts
+from sql.tables.devices import staff_stores, stores
 from sql.tables.staff import staff
 
 _SECRETS: Final = frozenset({"password_hash", "totp_secret", "totp_pending", "totp_step"})
@@ -67,10 +70,10 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def find(tx: Tx, account_id: int) -> StaffAccount:
     """Raises StaffNotFound."""
-    row = tx.execute(_accounts().where(staff.c.account_id == account_id)).one_or_none()
-    if row is None:
+    found = _found(tx, tx.execute(_accounts().where(staff.c.account_id == account_id)).all())
+    if not found:
         raise StaffNotFound
-    return _account(row)
+    return found[0]
 
 
 def page(tx: Tx, wanted: Wanted, *, offset: int, most: int) -> tuple[int, list[StaffAccount]]:
@@ -78,8 +81,7 @@ def page(tx: Tx, wanted: Wanted, *, offset: int, most: int) -> tuple[int, list[S
     where = list(_conditions(wanted))
     total = tx.execute(select(func.count()).select_from(staff).where(*where)).scalar_one()
     ordered = _accounts().where(*where).order_by(*_order(wanted.sort))
-    rows = tx.execute(ordered.offset(offset).limit(most))
-    return total, [_account(row) for row in rows]
+    return total, _found(tx, tx.execute(ordered.offset(offset).limit(most)).all())
 
 
 def _conditions(wanted: Wanted) -> list[Any]:
@@ -165,8 +167,9 @@ def _use_code(tx: Tx, now: Credentials, secret: str, code: str) -> None:
 def create(
     tx: Tx, values: Mapping[str, Any], *, by: By, reason: str = "", action: str = "staff.create"
 ) -> StaffAccount:
-    """Make an account; values: the columns of `staff` but the id and times. Raises LoginNameTaken.
+    """Make an account; values: the columns of `staff` but the id and times, and store_ids.
 
+    Raises LoginNameTaken, OwnerSeesAll, StoreUnknown.
     It is an account like any other, so that sessions and rows that name a person need not know
     the difference; the openid is a text that WeChat gives nobody.
     """
@@ -174,8 +177,10 @@ def create(
     person = {"app": "staff", "openid": f"staff:{secrets.token_hex(16)}", "created_at": tx.now}
     key = tx.execute(insert(accounts), person).inserted_primary_key
     assert key is not None
+    store_ids = tuple(sorted(set(values.get("store_ids", ()))))
+    _check_scope(tx, values["role"], store_ids)
     row = {
-        **values,
+        **_columns(values),
         "account_id": key[0],
         "login_key": folded(values["login_name"]),
         "totp_secret": "",
@@ -188,6 +193,7 @@ def create(
         tx.execute(insert(staff), row)
     except IntegrityError as error:
         raise LoginNameTaken from error
+    _keep_to(tx, key[0], store_ids)
     if values["status"] != ACTIVE:
         accounts_store.block_account(tx, key[0])
     made = find(tx, key[0])
@@ -199,19 +205,26 @@ def create(
 def change(tx: Tx, wanted: Change) -> Changed:
     """Set columns of an account. Nothing is written when all of them are so already.
 
-    Ends its sessions when it was deleted, has another role or another password.
-    Raises StaffNotFound, LoginNameTaken, NotOneself, LastOwner.
+    Ends its sessions when it was deleted, has another role, other stores or another password.
+    Raises StaffNotFound, LoginNameTaken, NotOneself, LastOwner, OwnerSeesAll, StoreUnknown.
     """
     audit.lock(tx)
     before = find(tx, wanted.account_id)
-    values = {n: v for n, v in wanted.values.items() if getattr(before, n, None) != v}
+    given = dict(wanted.values)
+    if "store_ids" in given:
+        given["store_ids"] = tuple(sorted(set(given["store_ids"])))
+    values = {n: v for n, v in given.items() if getattr(before, n, None) != v}
     if not values:
         return Changed(before, [])
     _check_power(tx, before, values, wanted.by)
+    store_ids = values.get("store_ids", before.store_ids)
+    _check_scope(tx, values.get("role", before.role), store_ids)
     try:
-        _set(tx, before.id, _with_key(values))
+        _set(tx, before.id, _with_key(_columns(values)))
     except IntegrityError as error:
         raise LoginNameTaken from error
+    if "store_ids" in values:
+        _keep_to(tx, before.id, store_ids)
     audit.record(tx, actor=wanted.by, action=wanted.action, subject=_subject(before.id),
                  before=_shown({name: getattr(before, name, _HIDDEN) for name in values}),
                  after=_shown(values), reason=wanted.reason)  # fmt: skip
@@ -239,12 +252,30 @@ def _other_owners(tx: Tx, account_id: int) -> int:
     return count
 
 
+def _check_scope(tx: Tx, role: str, store_ids: Sequence[int]) -> None:
+    """Raises OwnerSeesAll, StoreUnknown."""
+    if not store_ids:
+        return
+    if role == "owner":
+        raise OwnerSeesAll
+    known = set(tx.execute(select(stores.c.id).where(stores.c.id.in_(store_ids))).scalars())
+    if len(known) < len(store_ids):
+        raise StoreUnknown
+
+
+def _keep_to(tx: Tx, account_id: int, store_ids: Iterable[int]) -> None:
+    tx.execute(delete(staff_stores).where(staff_stores.c.account_id == account_id))
+    rows = [{"account_id": account_id, "store_id": store_id} for store_id in store_ids]
+    if rows:
+        tx.execute(insert(staff_stores), rows)
+
+
 def _end_what_is_over(tx: Tx, account_id: int, values: Mapping[str, Any], keeps: int) -> list[int]:
     if values.get("status", ACTIVE) != ACTIVE:
         return accounts_store.block_account(tx, account_id)
     if "status" in values:
         accounts_store.unblock_account(tx, account_id)
-    if values.keys().isdisjoint({"role", "password_hash"}):
+    if values.keys().isdisjoint({"role", "password_hash", "store_ids"}):
         return []
     return accounts_store.end_sessions_of(tx, account_id, but=keeps)
 
@@ -253,7 +284,12 @@ def make_owner(tx: Tx, login_name: str, password_hash: str, *, by: By) -> tuple[
     """An owner of that name with that password and no second factor; whether it is a new one."""
     audit.lock(tx)
     known = credentials(tx, login_name)
-    power = {"role": "owner", "status": ACTIVE, "password_hash": password_hash}
+    power = {
+        "role": "owner",
+        "status": ACTIVE,
+        "password_hash": password_hash,
+        "store_ids": (),
+    }
     if known is None:
         blank = {"nickname": "", "mobile": "", "email": "", "sex": 0, "avatar": ""}
         values = {"login_name": login_name, **blank, **power}
@@ -296,7 +332,7 @@ def _set(tx: Tx, account_id: int, values: Mapping[str, Any]) -> None:
 
 
 def _accounts() -> Select[Any]:
-    own = set(StaffAccount.__struct_fields__) - {"id", "has_totp"}
+    own = set(StaffAccount.__struct_fields__) - {"id", "has_totp", "store_ids"}
     return select(
         staff.c.account_id.label("id"),
         (staff.c.totp_secret != "").label("has_totp"),
@@ -304,9 +340,21 @@ def _accounts() -> Select[Any]:
     )
 
 
-def _account(row: Any) -> StaffAccount:
+def _found(tx: Tx, rows: Sequence[Any]) -> list[StaffAccount]:
+    """The accounts of these rows, each with its stores."""
+    kept: dict[int, list[int]] = {row.id: [] for row in rows}
+    if kept:
+        mine = select(staff_stores).where(staff_stores.c.account_id.in_(kept))
+        for row in tx.execute(mine.order_by(staff_stores.c.store_id)):
+            kept[row.account_id].append(row.store_id)
     # Not strict: what is true is the number 1 to both databases.
-    return msgspec.convert(row._mapping, StaffAccount, strict=False)
+    found = [msgspec.convert(row._mapping, StaffAccount, strict=False) for row in rows]
+    return [msgspec.structs.replace(each, store_ids=tuple(kept[each.id])) for each in found]
+
+
+def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are columns of `staff`: the stores are rows of their own."""
+    return {name: value for name, value in values.items() if name != "store_ids"}
 
 
 def _shown(values: Mapping[str, Any]) -> dict[str, Any]:

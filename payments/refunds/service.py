@@ -47,6 +47,7 @@ class Refunds:
             return await self._fail(refund, f"{error.code}: {error}")
 
     async def _request(self, refund: Refund) -> None:
+        paid = await self._db.read(store.how_paid, refund.out_refund_no)
         await self._gateway.refund(
             RefundOrder(
                 out_trade_no=refund.out_trade_no,
@@ -55,6 +56,8 @@ class Refunds:
                 total_fen=refund.total_fen,
                 refund_fen=refund.amount_fen,
                 reason=refund.reason,
+                appid=paid.appid,
+                is_deduction=paid.is_deduction,
             )
         )
         await self._db.write(store.note_accepted, refund.out_refund_no)
@@ -72,8 +75,9 @@ class Refunds:
         return await self._wait(refund, f"WeChat says {found.state}")
 
     async def _found(self, out_refund_no: str) -> Refunded:
+        paid = await self._db.read(store.how_paid, out_refund_no)
         try:
-            return await self._gateway.query_refund(out_refund_no)
+            return await self._gateway.query_refund(out_refund_no, is_deduction=paid.is_deduction)
         except Refused as refusal:
             if refusal.reaction is Reaction.RETRY:
                 return Refunded(out_refund_no=out_refund_no, state=RefundState.NOT_FOUND)

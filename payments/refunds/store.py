@@ -32,7 +32,7 @@ from sql import idempotency
 from sql.alerts import clear_alert, raise_alert, record_incident
 from sql.database import Tx
 from sql.idempotency import KeyReused
-from sql.tables.payments import receipts, refund_approvals, refunds
+from sql.tables.payments import payscore_orders, receipts, refund_approvals, refunds
 from sql.types import Millis
 
 # The kind of the alerts about refunds a person must look at; the subject is the number.
@@ -211,6 +211,22 @@ def claim_refunds(tx: Tx, *, most: int) -> list[Refund]:
         next_at = next_look(since=since, now=tx.now)
         tx.execute(update(refunds).where(refunds.c.id == refund.id).values(next_at=next_at))
     return found
+
+
+class HowPaid(msgspec.Struct, frozen=True):
+    """What a refund goes back of: the app it was paid to; whether WeChat deducted it."""
+
+    appid: str
+    is_deduction: bool
+
+
+def how_paid(tx: Tx, out_refund_no: str) -> HowPaid:
+    """Raises RefundNotFound."""
+    refund = find_refund(tx, out_refund_no)
+    appid = select(receipts.c.appid).where(receipts.c.transaction_id == refund.transaction_id)
+    scores = payscore_orders.c.out_order_no
+    score = select(scores).where(scores == refund.out_trade_no)
+    return HowPaid(tx.execute(appid).scalar_one(), tx.execute(score).first() is not None)
 
 
 def note_accepted(tx: Tx, out_refund_no: str) -> None:

@@ -1,7 +1,7 @@
 """The texts of a verified message as amounts, times and facts. Anything odd is BadContent."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -41,9 +41,13 @@ def payment_fact(fields: Mapping[str, str], *, source: str) -> PaymentFact:
     )
 
 
-def see_ours(fields: Mapping[str, str], merchant: Merchant) -> None:
-    """Raises BadContent for a message to another merchant or app."""
-    if fields.get("appid") != merchant.appid or fields.get("mch_id") != merchant.mch_id:
+def see_ours(fields: Mapping[str, str], merchant: Merchant, appids: Collection[str] = ()) -> None:
+    """Raises BadContent for a message to another merchant or app.
+
+    appids: those that may be meant, where it is not any of the merchant's.
+    """
+    is_our_app = fields.get("appid", "") in (appids or merchant.appids)
+    if not is_our_app or fields.get("mch_id") != merchant.mch_id:
         raise BadContent("the appid or mch_id is not ours")
 
 

@@ -24,12 +24,20 @@ SIGN_LENGTHS: Final = {SignType.MD5: 32, SignType.HMAC_SHA256: 64}
 
 
 class Merchant(msgspec.Struct, frozen=True, kw_only=True):
-    """Who we are to WeChat Pay. sign_type: of the orders made from now on."""
+    """Who we are to WeChat Pay. sign_type: of the orders made from now on.
+
+    appid: of the orders that do not say another; also: the other apps bound to the merchant.
+    """
 
     appid: str
     mch_id: str
     key: ApiV2Key
     sign_type: SignType = SignType.HMAC_SHA256
+    also: frozenset[str] = frozenset()
+
+    @property
+    def appids(self) -> frozenset[str]:
+        return self.also | {self.appid}
 
 
 def sign(fields: Mapping[str, str], key: ApiV2Key, sign_type: SignType) -> str:

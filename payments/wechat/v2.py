@@ -122,7 +122,8 @@ class WeChatPayV2:
         Raises AlreadyPaid, AlreadyClosed, NumberUsed, Refused, Unknown.
         """
         _see_complete(order)
-        answer = await self._ask("/pay/unifiedorder", _order_fields(order, self._addresses.notify))
+        fields = _order_fields(order, self._addresses.notify)
+        answer = await self._ask("/pay/unifiedorder", fields, appid=order.appid)
         try:
             return Placed(
                 prepay_id=matching(answer, "prepay_id", _TICKET),
@@ -135,10 +136,11 @@ class WeChatPayV2:
         except BadContent as error:
             raise Unknown(f"unifiedorder: {error}") from None
 
-    async def query(self, out_trade_no: str) -> Queried:
+    async def query(self, out_trade_no: str, *, appid: str = "") -> Queried:
         """Raises Refused, Unknown."""
+        fields = {"out_trade_no": out_trade_no}
         try:
-            answer = await self._ask("/pay/orderquery", {"out_trade_no": out_trade_no})
+            answer = await self._ask("/pay/orderquery", fields, appid=appid)
         except Refused as error:
             if error.err_code == "ORDERNOTEXIST":
                 return Queried(TradeState.NOT_FOUND)
@@ -154,14 +156,14 @@ class WeChatPayV2:
         except BadContent as error:
             raise Unknown(f"orderquery: {error}") from None
 
-    async def close(self, out_trade_no: str) -> None:
+    async def close(self, out_trade_no: str, *, appid: str = "") -> None:
         """Returns when the order is closed, by this call or before.
 
         Raises AlreadyPaid (query and apply), Refused, Unknown. Refused with ORDERNOTEXIST: it has
         never reached WeChat, which is as good as closed unless a `place` is still on its way.
         """
         try:
-            await self._ask("/pay/closeorder", {"out_trade_no": out_trade_no})
+            await self._ask("/pay/closeorder", {"out_trade_no": out_trade_no}, appid=appid)
         except AlreadyClosed:
             return
 
@@ -187,6 +189,7 @@ class WeChatPayV2:
                 "notify_url": self._addresses.refund_notify,
             },
             over=self._certified,
+            appid=order.appid,
         )
         _see_about(
             answer,
@@ -238,7 +241,7 @@ class WeChatPayV2:
         except BadMessage as error:
             raise Unknown(f"downloadbill: {error}") from None
 
-    def request_payment(self, prepay_id: str, *, now: Millis) -> dict[str, Any]:
+    def request_payment(self, prepay_id: str, *, now: Millis, appid: str = "") -> dict[str, Any]:
         """The arguments of `wx.requestPayment`. appId is signed with them but not passed."""
         fields = {
             "timeStamp": str(now // 1000),
@@ -247,7 +250,8 @@ class WeChatPayV2:
             "signType": str(self._merchant.sign_type),
         }
         merchant = self._merchant
-        pay_sign = sign({"appId": merchant.appid, **fields}, merchant.key, merchant.sign_type)
+        whole = {"appId": appid or merchant.appid, **fields}
+        pay_sign = sign(whole, merchant.key, merchant.sign_type)
         return {**fields, "paySign": pay_sign}
 
     def product_url(
@@ -271,13 +275,19 @@ class WeChatPayV2:
         )
 
     async def _ask(
-        self, path: str, fields: Mapping[str, str], *, over: Transport | None = None
+        self,
+        path: str,
+        fields: Mapping[str, str],
+        *,
+        over: Transport | None = None,
+        appid: str = "",
     ) -> dict[str, str]:
         """The fields of an answer that is ours and says SUCCESS. Raises GatewayError."""
         call = path.rpartition("/")[2]
-        body = await (over or self._open).post(path, self._signed(fields), headers=_XML)
+        asked = self._signed({**fields, "appid": appid})
+        body = await (over or self._open).post(path, asked, headers=_XML)
         try:
-            answer = self._believed(body)
+            answer = self._believed(body, appid)
         except BadMessage as error:
             raise Unknown(f"{call}: {error}") from None
         if answer.get("result_code") != "SUCCESS":
@@ -294,12 +304,12 @@ class WeChatPayV2:
         given = {name: value for name, value in fields.items() if value}
         return write(signed(common | given, self._merchant.key, self._merchant.sign_type))
 
-    def _believed(self, body: bytes) -> dict[str, str]:
+    def _believed(self, body: bytes, appid: str) -> dict[str, str]:
         answer = read(body)
         if answer.get("return_code") != "SUCCESS":
             raise BadContent(_envelope(answer))
         verify(answer, self._merchant.key, self._merchant.sign_type)
-        see_ours(answer, self._merchant)
+        see_ours(answer, self._merchant, {appid or self._merchant.appid})
         return answer
 
 

@@ -55,7 +55,7 @@ def _as_bytes(kept: bytes) -> bytes:
     return kept
 
 
-_Bytes = LargeBinary().with_variant(_Blob(), "mysql")
+Bytes = LargeBinary().with_variant(_Blob(), "mysql")
 
 # ---------------------------------------------------------------- ledger
 
@@ -237,7 +237,7 @@ payment_notices = table(
     Column("sha256", String(64), nullable=False),
     Column("path", String(100), nullable=False),
     Column("headers", Text, nullable=False),
-    Column("body", _Bytes, nullable=False),
+    Column("body", Bytes, nullable=False),
     Column("is_verified", Boolean(create_constraint=False), nullable=False),
     Column("verdict", String(40), nullable=False),
     Column("number", String(64), nullable=False),
@@ -315,5 +315,58 @@ bill_differences = table(
     Column("explained_by", BigInteger, nullable=False),
     Column("explanation", String(400), nullable=False),
     UniqueConstraint("day", "kind", "number"),
+    sqlite_autoincrement=True,
+)
+
+# ---------------------------------------------------------------- Payscore
+
+# A service order of Payscore: use first, pay later. biz, biz_id: what it is for, in the words of
+# a domain. phase: as payments/wechat/payscore_model.py has it, and "new" until WeChat has answered.
+# wanted: what we want of it next: "", complete, cancel, sync. fee_fen: what was asked for, NULL
+# before. debt_id: the debt its deduction pays. next_at: when WeChat is asked about it next.
+payscore_orders = table(
+    "payscore_orders",
+    Column("id", Id, primary_key=True),
+    Column("out_order_no", String(32), nullable=False),
+    Column("biz", String(16), nullable=False),
+    Column("biz_id", BigInteger, nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("openid", String(64), nullable=False),
+    Column("request", Text, nullable=False),
+    Column("phase", String(12), nullable=False),
+    Column("wanted", String(8), nullable=False),
+    Column("risk_fen", BigInteger, nullable=False),
+    Column("fee_fen", BigInteger, nullable=True),
+    Column("fee", Text, nullable=False),
+    Column("order_id", String(64), nullable=False),
+    Column("package", String(400), nullable=False),
+    Column("debt_id", BigInteger, nullable=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger, nullable=True),
+    Column("ended_at", BigInteger, nullable=True),
+    Column("next_at", BigInteger, nullable=True),
+    Column("tries", Integer, nullable=False),
+    Column("failure", String(200), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    UniqueConstraint("out_order_no"),
+    UniqueConstraint("biz", "biz_id"),
+    Index("ix_payscore_orders_next_at", "next_at"),
+    Index("ix_payscore_orders_debt_id", "debt_id"),
+    sqlite_autoincrement=True,
+)
+
+# Whether a user lets us open service orders without confirming each. authorization_code: ours,
+# good once. state: asked, open or closed. changed_at: when WeChat says that it changed last.
+payscore_permissions = table(
+    "payscore_permissions",
+    Column("id", Id, primary_key=True),
+    Column("authorization_code", String(32), nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("openid", String(64), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    UniqueConstraint("authorization_code"),
+    Index("ix_payscore_permissions_openid", "openid"),
     sqlite_autoincrement=True,
 )

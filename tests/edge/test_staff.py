@@ -291,7 +291,7 @@ async def test_a_new_account_is_made_changed_and_found(owner: Desk, web: Web, cl
 
     assert made.status == 201
     assert {name: made.json[name] for name in given} == given
-    assert set(made.json) == {*given, "id", "totp", "created_at", "updated_at"}
+    assert set(made.json) == {*given, "id", "totp", "created_at", "updated_at", "store_ids"}
     assert changed.json == {**made.json, "nickname": "阿明"} == found.json
     assert (await sign_in(web, "李明")).status == 200
     await owner.ask("PATCH", at, {"password": OTHER})

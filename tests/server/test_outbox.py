@@ -1,5 +1,6 @@
 """The outbox: what was asked for is delivered, tried again, or left for a person to see."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from accounts.messages import Dead, Delivered, Retry
-from server.outbox import LEASE_S, PAUSES_S, Outbox
+from server.outbox import LEASE_S, PAUSES_S, TENACIOUS, Outbox
 from sql import outbox as rows
 from sql.database import Database, Tx
 from sql.tables.core import outbox as table
@@ -208,3 +209,124 @@ async def test_who_was_too_slow_does_not_undo_what_another_did(
     assert not await db.write(rows.delivered, slow, "slow")
 
     assert await states(db) == [("done", 2, "")]
+
+
+# ---------------------------------------------------------------- what must arrive some day
+
+
+class Person:
+    """Who is told of what does not arrive."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, str]] = []
+
+    def asked(self, tx: Tx, parcel: rows.Parcel, why: str) -> None:
+        self.told.append(("asked", parcel.attempts, why))
+
+    def relieved(self, tx: Tx, parcel: rows.Parcel) -> None:
+        self.told.append(("relieved", parcel.attempts, ""))
+
+
+@pytest.fixture
+def person() -> Person:
+    return Person()
+
+
+@pytest.fixture
+def tenacious(db: Database, clock: Clock, postman: Postman, person: Person) -> Outbox:
+    return Outbox(
+        db,
+        {"letter": postman.deliver},
+        now=clock.now,
+        runner="one",
+        rhythms={"letter": TENACIOUS},
+        asked=person.asked,
+        relieved=person.relieved,
+    )
+
+
+async def test_after_the_fourth_failure_a_person_is_told_once_and_it_goes_on(
+    db: Database, tenacious: Outbox, postman: Postman, person: Person, clock: Clock
+) -> None:
+    postman.answer = Retry("away")
+    start, at = clock.now(), []
+    await post(db)
+
+    for _ in range(11):
+        due_at = await db.read(rows.next_due)
+        assert due_at is not None
+        clock.advance(seconds=(due_at - clock.now()) / 1000)
+        await tenacious.deliver_due()
+        at.append((clock.now() - start) // 1000)
+        assert person.told == ([("asked", 4, "away")] if len(at) >= 4 else [])
+
+    assert at[:4] == [0, 15, 45, 105]
+    assert [b - a for a, b in itertools.pairwise(at[3:])] == [
+        *(300, 1_800, 7_200, 21_600),
+        *(86_400, 86_400, 86_400),
+    ]
+
+    postman.answer = None
+    clock.advance(days=1)
+    await tenacious.deliver_due()
+    assert person.told[1:] == [("relieved", 12, "")]
+    assert [state for state, _, _ in await states(db)] == ["done"]
+
+
+async def test_what_arrives_before_that_is_nobody_s_trouble(
+    db: Database, tenacious: Outbox, postman: Postman, person: Person, clock: Clock
+) -> None:
+    postman.answer = Retry("away")
+    await post(db)
+    for pause_s in (0, 15, 30):
+        clock.advance(seconds=pause_s)
+        await tenacious.deliver_due()
+
+    postman.answer = None
+    clock.advance(seconds=60)
+    await tenacious.deliver_due()
+
+    assert person.told == []
+
+
+async def test_what_can_never_arrive_is_told_at_once(
+    db: Database,
+    tenacious: Outbox,
+    postman: Postman,
+    person: Person,
+    expect_log: Callable[[str], None],
+) -> None:
+    expect_log("given up: no such order")
+    postman.answer = Dead("no such order")
+    await post(db)
+
+    await tenacious.deliver_due()
+
+    assert person.told == [("asked", 1, "no such order")]
+
+
+async def test_a_person_lets_it_be_tried_now_or_not_any_more(
+    db: Database, tenacious: Outbox, postman: Postman, clock: Clock
+) -> None:
+    postman.answer = Retry("away")
+    await post(db)
+    await tenacious.deliver_due()
+
+    assert await db.write(rows.hurry, 1)
+    assert await tenacious.deliver_due() == 1
+    assert await db.write(rows.give_up, 1, "by hand")
+
+    clock.advance(days=2)
+    assert await tenacious.deliver_due() == 0
+    assert await states(db) == [("dead", 2, "by hand")]
+    assert not await db.write(rows.give_up, 1, "again")
+    assert not await db.write(rows.hurry, 1)
+
+
+async def test_the_newest_of_those_whose_keys_begin_alike_is_found(db: Database) -> None:
+    for number, key in enumerate(("a:1", "a:2", "b:1", "a%3")):
+        await post(db, key=key, number=number)
+
+    assert await db.read(rows.newest, "a:") == {"number": 1}
+    assert await db.read(rows.newest, "a%") == {"number": 3}
+    assert await db.read(rows.newest, "c:") is None

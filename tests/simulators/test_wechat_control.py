@@ -178,28 +178,37 @@ async def test_the_command_tells_its_address_and_stops_when_told(number: signal.
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    told = json.loads(await process.stdout.readline())
+    told = [json.loads(await process.stdout.readline()) for _ in range(3)]
 
     async with httpx.AsyncClient(trust_env=False) as caller:
-        state = (await caller.get(told["url"] + "/sim/state")).json()
+        states = [(await caller.get(told[0]["url"] + "/sim/state")).json()]
+        for each in told[1:]:
+            headers = {"X-Sim-Token": each["control_token"]}
+            answer = await caller.get(each["control_url"] + "/state", headers=headers)
+            states.append(answer.json())
     process.send_signal(number)
-    _, errors = await process.communicate()
+    await process.communicate()
 
-    assert told["name"] == state["name"] == "wechat"
+    names = ["wechat", "xiaomai", "erp"]
+    assert [each["name"] for each in told] == names
+    assert [state["name"] for state in states] == names
     assert process.returncode == 0
-    assert b"xiaomai is not part of this release" in errors
-    assert b"erp is not part of this release" in errors
+    assert sum(told[1]["cabinets"].values()) > len(told[1]["cabinets"]) > 0
+    assert states[2]["token"] == told[2]["token"]
 
 
-async def test_a_taken_port_is_one_line_of_complaint(wechat: WeChat) -> None:
+@pytest.mark.parametrize("name", ["wechat", "xiaomai", "erp"])
+async def test_a_taken_port_is_one_line_of_complaint(wechat: WeChat, name: str) -> None:
     port = wechat.url.rpartition(":")[2]
+    ports = dict.fromkeys(("wechat", "xiaomai", "erp"), "0") | {name: port}
 
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "simulators", "--wechat-port", port),
+        *(sys.executable, "-m", "simulators"),
+        *(part for each, number in ports.items() for part in (f"--{each}-port", number)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     _, errors = await process.communicate()
 
     assert process.returncode == 1
-    assert f"Error: wechat cannot listen on {port}".encode() in errors
+    assert f"Error: {name} cannot listen on {port}".encode() in errors

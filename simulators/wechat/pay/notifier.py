@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import ipaddress
 import secrets
-import ssl
 import time
 from collections.abc import Callable
 from typing import Literal
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from simulators.agenda import Agenda
 from simulators.clock import VirtualClock
+from simulators.reach import trusted, why_not
 from simulators.wechat.pay import xmltext
-from simulators.wechat.pay.agenda import Agenda
 from simulators.wechat.pay.faults import PayFault, PayFaultBook
 from simulators.wechat.pay.posts import Writer
 from simulators.wechat.pay.settings import Settings
@@ -181,7 +178,7 @@ class Notifier:
 
     async def send(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
         """Status and text; status 0 and the reason when nobody answered in time."""
-        refused = await _why_not(url)
+        refused = await why_not(url)
         if refused:
             return 0, refused
         try:
@@ -198,17 +195,11 @@ class Notifier:
             self._client = httpx.AsyncClient(  # nosec B113
                 headers={"User-Agent": "Mozilla/4.0", "X-Simulator": "wechat"},
                 limits=httpx.Limits(max_keepalive_connections=0),
-                verify=_trusted(),
+                verify=trusted(),
                 timeout=None,  # noqa: S113 -- each call has its own
                 trust_env=False,
             )
         return self._client
-
-
-@functools.cache
-def _trusted() -> ssl.SSLContext:
-    """Reading the authorities takes longer than most tests; once a process is enough."""
-    return ssl.create_default_context()
 
 
 def new_id(clock: VirtualClock) -> str:
@@ -225,22 +216,3 @@ def _is_thanks_v2(status: int, answer: str) -> bool:
 
 def _is_thanks_v3(status: int, _answer: str) -> bool:
     return status in (200, 204)
-
-
-async def _why_not(url: str) -> str:
-    """Play money stays on this machine and its own network, whatever address it was given."""
-    host = urlsplit(url).hostname or ""
-    try:
-        addresses = await _addresses(host)
-    except OSError as error:
-        return f"no such host: {error}"
-    if all(ipaddress.ip_address(address).is_private for address in addresses):
-        return ""
-    return "not sent: a simulator speaks to this machine and its own network only"
-
-
-async def _addresses(host: str) -> set[str]:
-    with contextlib.suppress(ValueError):
-        return {str(ipaddress.ip_address(host))}
-    found = await asyncio.get_running_loop().getaddrinfo(host, None)
-    return {str(item[4][0]) for item in found}

@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from simulators.agenda import Agenda
 from simulators.clock import VirtualClock
 from simulators.wechat.pay import times
-from simulators.wechat.pay.agenda import Agenda
 from simulators.wechat.pay.errors import Refusal
 from simulators.wechat.pay.orders import Order
 from simulators.wechat.pay.settings import RefundResult, Settings

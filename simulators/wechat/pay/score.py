@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
+from simulators.agenda import Agenda
 from simulators.clock import VirtualClock
 from simulators.wechat.pay import times
-from simulators.wechat.pay.agenda import Agenda
 from simulators.wechat.pay.errors import V3Refusal
 from simulators.wechat.pay.merchant import APPIDS, SERVICE_ID
 from simulators.wechat.pay.score_orders import (

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from simulators.agenda import Agenda
 from simulators.clock import VirtualClock
 from simulators.wechat.logins import Logins
 from simulators.wechat.pay import keys, posts, times
-from simulators.wechat.pay.agenda import Agenda
 from simulators.wechat.pay.faults import PayFault, PayFaultBook
 from simulators.wechat.pay.ledger import Ledger
 from simulators.wechat.pay.merchant import (

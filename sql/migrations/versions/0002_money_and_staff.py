@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
+from sql.remains import remove_remains
 from sql.triggers import create_triggers
 
 revision = "0002"
@@ -33,22 +34,8 @@ TABLES = (
 )
 
 
-def remove_remains() -> None:
-    """MySQL cannot undo a CREATE TABLE: drop what a migration that was killed has left.
-
-    A table with a row in it stays, and is an error.
-    """
-    connection = op.get_bind()
-    if connection.dialect.name != "mysql":
-        return
-    for name in set(TABLES) & set(sa.inspect(connection).get_table_names()):
-        rows = sa.select(sa.literal(1)).select_from(sa.table(name)).limit(1)
-        if connection.execute(rows).first() is None:
-            op.drop_table(name)
-
-
 def upgrade() -> None:
-    remove_remains()
+    remove_remains(op.get_bind(), TABLES)
     make_money()
     make_staff()
     create_triggers(op.get_bind(), ("ledger_journals", "ledger_entries", "staff_audit"))

@@ -95,6 +95,7 @@ def test_what_is_absent_has_its_default() -> None:
         "sex": 0,
         "avatar": "",
         "status": 1,
+        "store_ids": (),
     }
 
 
@@ -129,3 +130,11 @@ def test_a_reset_leaves_the_second_factor_unless_it_is_told() -> None:
     reset = msgspec.convert({"new_password": "noodles at noon"}, PasswordReset)
 
     assert (reset.remove_totp, reset.reason) == (False, "")
+
+
+@pytest.mark.parametrize("wrong", [[0], [-1], ["1"], [1.5], list(range(1, 502)), None, 1])
+def test_stores_are_a_list_of_ids(wrong: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"store_ids": wrong}, StaffPatch)
+
+    assert given(msgspec.convert({"store_ids": [2, 1]}, StaffPatch)) == {"store_ids": (2, 1)}

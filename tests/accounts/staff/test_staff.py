@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from accounts.audit.model import By, Entry, Filter
 from accounts.audit.service import Audit
@@ -14,14 +14,17 @@ from accounts.staff.model import (
     LastOwner,
     LoginNameTaken,
     NotOneself,
+    OwnerSeesAll,
     PasswordWrong,
     SignInRefused,
     StaffNotFound,
+    StoreUnknown,
     UnfitLoginName,
     WeakPassword,
 )
 from accounts.staff.store import Wanted
 from sql.database import Database, Tx
+from sql.tables.devices import stores
 from sql.tables.staff import staff
 from tests.accounts.staff.conftest import BOSS, PASSWORD, CountingHasher, Office, by
 from tests.clock import Clock
@@ -59,6 +62,7 @@ async def test_a_new_account_is_as_it_was_given(office: Office, clock: Clock) ->
         "login_name": "x" * 20,
         "role": "finance",
         "has_totp": False,
+        "store_ids": (),
         "created_at": clock.now(),
         "updated_at": clock.now(),
     }
@@ -507,3 +511,91 @@ async def test_an_owner_who_lost_everything_is_reset(office: Office) -> None:
         await office.staff.make_owner("li", "short")
     with pytest.raises(UnfitLoginName):
         await office.staff.make_owner("li li", OTHER)
+
+
+# ---------------------------------------------------------------- kept to some stores
+
+
+def open_stores(tx: Tx, *ids: int) -> None:
+    said = {"name": "n", "type": "kids", "property": "own", "address": "", "phone": ""}
+    times = {"created_at": tx.now, "updated_at": tx.now}
+    tx.execute(insert(stores), [{"id": n, "code": f"S-{n}", **said, **times} for n in ids])
+
+
+async def test_an_account_is_kept_to_stores_and_let_go(office: Office) -> None:
+    await office.db.write(open_stores, 1, 2, 3)
+    boss, clerk = await office.hire("boss"), await office.hire("clerk", "operator")
+    assert clerk.store_ids == ()
+
+    kept = await office.staff.change(clerk.id, {"store_ids": [3, 1, 3]}, by=by(boss))
+    same = await office.staff.change(clerk.id, {"store_ids": (1, 3)}, by=by(boss))
+
+    assert kept == same == await office.staff.account(clerk.id)
+    assert kept.store_ids == (1, 3)
+    (line,) = [each for each in await lines(office.db) if each.action == "staff.change"]
+    assert (line.before, line.after) == ('{"store_ids":[]}', '{"store_ids":[1,3]}')
+    total, found = await office.staff.page(Wanted(sort="-id"), offset=0, most=9)
+    assert (total, [each.store_ids for each in found]) == (2, [(1, 3), ()])
+
+    assert (await office.staff.change(clerk.id, {"store_ids": []}, by=by(boss))).store_ids == ()
+
+
+async def test_a_new_account_may_be_kept_from_the_first_moment(office: Office) -> None:
+    await office.db.write(open_stores, 1, 2)
+
+    assert (await office.hire("clerk", "support", store_ids=(2, 1))).store_ids == (1, 2)
+
+
+async def test_who_is_kept_to_other_stores_has_to_sign_in_again(office: Office) -> None:
+    await office.db.write(open_stores, 1)
+    boss, clerk = await office.hire("boss"), await office.hire("clerk", "operator")
+    opened = await office.staff.sign_in("clerk", PASSWORD)
+
+    await office.staff.change(clerk.id, {"store_ids": [1]}, by=by(boss))
+
+    with pytest.raises(SessionExpired):
+        await office.sessions.get(opened.jwt)
+    again = await office.staff.sign_in("clerk", PASSWORD)
+    assert again.session.id != opened.session.id
+
+
+async def test_an_owner_is_kept_to_nothing(office: Office) -> None:
+    await office.db.write(open_stores, 1)
+    boss = await office.hire("boss")
+    clerk = await office.hire("clerk", "operator", store_ids=(1,))
+
+    for account, values in (
+        (boss, {"store_ids": [1]}),
+        (clerk, {"role": "owner"}),
+        (await office.hire("second", "finance"), {"role": "owner", "store_ids": [1]}),
+    ):
+        with pytest.raises(OwnerSeesAll):
+            await office.staff.change(account.id, values, by=by(boss))
+        assert await office.staff.account(account.id) == account
+    with pytest.raises(OwnerSeesAll):
+        await office.hire("third", "owner", store_ids=(1,))
+
+    promoted = await office.staff.change(clerk.id, {"role": "owner", "store_ids": []}, by=by(boss))
+    assert (promoted.role, promoted.store_ids) == ("owner", ())
+
+
+async def test_nobody_is_kept_to_a_store_that_is_not_there(office: Office) -> None:
+    await office.db.write(open_stores, 1)
+    boss, clerk = await office.hire("boss"), await office.hire("clerk", "operator")
+
+    with pytest.raises(StoreUnknown):
+        await office.staff.change(clerk.id, {"store_ids": [1, 9]}, by=by(boss))
+    with pytest.raises(StoreUnknown):
+        await office.hire("other", "operator", store_ids=(9,))
+
+    assert (await office.staff.page(Wanted(), offset=0, most=9))[0] == 2
+
+
+async def test_the_command_line_lets_an_owner_see_all(office: Office) -> None:
+    await office.db.write(open_stores, 1)
+    clerk = await office.hire("clerk", "operator", store_ids=(1,))
+
+    assert await office.staff.make_owner("clerk", OTHER) is False
+
+    now = await office.staff.account(clerk.id)
+    assert (now.role, now.store_ids) == ("owner", ())

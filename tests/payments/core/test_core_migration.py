@@ -53,7 +53,7 @@ def in_use(database_url: str) -> Upgrade:
 def test_what_was_there_stays_and_the_tables_are_as_declared(in_use: Upgrade) -> None:
     before = {table: in_use.rows(f"SELECT {column} FROM {table}") for table, column in KEPT.items()}
 
-    in_use.to("0002")
+    in_use.to("head")
 
     after = {table: in_use.rows(f"SELECT {column} FROM {table}") for table, column in KEPT.items()}
     assert after == before

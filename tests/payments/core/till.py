@@ -45,7 +45,9 @@ from sql.tables import metadata
 from tests.clock import Clock
 
 MCH_ID, APPID = "1900000001", "wx0000000000000001"
-MERCHANT = Merchant(MCH_ID, frozenset({APPID}))
+# A second app of the merchant, as the diners' is beside the sellers'.
+OTHER_APPID = "wx0000000000000002"
+MERCHANT = Merchant(MCH_ID, frozenset({APPID, OTHER_APPID}))
 PAYER = 7
 CLERK, CHIEF = By("staff", 11, "10.0.0.11"), By("staff", 12, "10.0.0.12")
 MONTHS = "stall.months"
@@ -114,8 +116,9 @@ class Bank:
         await self._done("place")
         return Placed(f"wx{self._count}", f"weixin://wxpay/bizpayurl?pr=n{self._count}")
 
-    async def query(self, out_trade_no: str) -> Queried:
+    async def query(self, out_trade_no: str, *, appid: str = "") -> Queried:
         await self._called("query")
+        self.see_app(out_trade_no, appid)
         order = self.orders.get(out_trade_no)
         await self._done("query")
         if "query" in self.says:
@@ -127,8 +130,9 @@ class Bank:
             return Queried(TradeState.PAID, self.fact(out_trade_no, source="query"))
         return Queried(order.state)
 
-    async def close(self, out_trade_no: str) -> None:
+    async def close(self, out_trade_no: str, *, appid: str = "") -> None:
         await self._called("close")
+        self.see_app(out_trade_no, appid)
         order = self.orders.get(out_trade_no)
         if order is None:
             raise Refused("ORDERNOTEXIST", "no such order", Reaction.REPEAT_ORDER)
@@ -142,6 +146,8 @@ class Bank:
 
     async def refund(self, order: RefundOrder) -> Refunded:
         await self._called("refund")
+        self.see_app(order.out_trade_no, order.appid)
+        assert not order.is_deduction
         known = self.refunds.setdefault(order.out_refund_no, Sent(order))
         assert known.order == order, "the same number with other data"
         paid = self.orders[order.out_trade_no].transactions[order.transaction_id]
@@ -155,7 +161,8 @@ class Bank:
         await self._done("refund")
         return Refunded(out_refund_no=order.out_refund_no, state=RefundState.PROCESSING)
 
-    async def query_refund(self, out_refund_no: str) -> Refunded:
+    async def query_refund(self, out_refund_no: str, *, is_deduction: bool = False) -> Refunded:
+        assert not is_deduction
         await self._called("query_refund")
         await self._done("query_refund")
         sent = self.refunds.get(out_refund_no)
@@ -172,9 +179,15 @@ class Bank:
         await self._called("bill")
         return self.bills.get(day, [])
 
-    def request_payment(self, prepay_id: str, *, now: int) -> dict[str, Any]:
+    def request_payment(self, prepay_id: str, *, now: int, appid: str = "") -> dict[str, Any]:
         self._count += 1
-        return {"package": f"prepay_id={prepay_id}", "nonceStr": str(self._count), "at": now}
+        package = f"prepay_id={prepay_id}"
+        return {"package": package, "nonceStr": str(self._count), "at": now, "appid": appid}
+
+    def see_app(self, out_trade_no: str, appid: str) -> None:
+        """An order is of the app it was placed for, whatever is done with it."""
+        order = self.orders.get(out_trade_no)
+        assert order is None or (appid or APPID) == (order.placed.appid or APPID)
 
     # What happens at WeChat
 
@@ -195,7 +208,7 @@ class Bank:
             transaction_id=transaction_id,
             amount_fen=amount_fen,
             currency="CNY",
-            appid=APPID,
+            appid=order.placed.appid or APPID,
             mch_id=MCH_ID,
             openid="openid-of-the-payer",
             paid_at=order.paid_at,

@@ -9,7 +9,6 @@ import pytest
 from payments.gateway import (
     AlreadyClosed,
     AlreadyPaid,
-    Gateway,
     GatewayError,
     NumberUsed,
     PaymentFact,
@@ -24,6 +23,7 @@ from payments.gateway import (
     TradeType,
     Unknown,
 )
+from payments.wechat.combined import Orders
 from payments.wechat.transport import ClientCertificate
 from payments.wechat.v2 import Addresses, WeChatPayV2, cut, random_nonce
 from tests.clock import Clock
@@ -60,7 +60,7 @@ REFUND = RefundOrder(
 
 
 async def test_an_order_of_a_mini_program_is_placed(client: WeChatPayV2, peer: Peer) -> None:
-    gateway: Gateway = client
+    gateway: Orders = client
     peer.says(prepay_id="wx201410272009395522657a690389285100", trade_type="JSAPI")
 
     placed = await gateway.place(ORDER)

@@ -22,7 +22,8 @@ Told = dict[str, Any]
 @asynccontextmanager
 async def simulators(*options: str) -> AsyncIterator[tuple[Told, asyncio.subprocess.Process]]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "simulators", "--wechat-port", "0", *options),
+        *(sys.executable, "-m", "simulators", "--wechat-port", "0"),
+        *("--xiaomai-port", "0", "--erp-port", "0", *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -1,0 +1,1 @@
+"""The history of sales, and the batches in which it goes to the ERP."""

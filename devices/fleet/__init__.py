@@ -1,0 +1,1 @@
+"""Stores, and the devices that stand in them."""

@@ -1,0 +1,144 @@
+"""What a vendor's event means: for its device, its session, its order."""
+
+from typing import Any, Final
+
+from devices.desk import store as desk
+from devices.fleet.model import Device
+from devices.fleet.store import device_by_code
+from devices.flow import steps
+from devices.flow.model import UNAUTHORISED
+from devices.inbox.model import InboxRow, Quarantine
+from devices.orders.model import Outcome, Rules, Taken
+from devices.orders.store import take_order
+from devices.presence import store as presence
+from devices.sessions import store as sessions
+from devices.sessions.model import DOOR_EVENTS, DoorSession, State, after
+from devices.vendors.port import (
+    ORDER_EVENTS,
+    Caps,
+    DeviceOffline,
+    DeviceOnline,
+    DoorOpened,
+    Event,
+    OrderFact,
+    Unlocked,
+)
+from sql.alerts import clear_alert, raise_alert
+from sql.database import Tx
+
+_OPENS: Final = (Unlocked, DoorOpened)
+
+
+def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> None:
+    """Raises Quarantine for what belongs to no device, session or order of ours."""
+    if not event.device_code:
+        # Of no cabinet: a vendor's word about goods.
+        return
+    device = device_by_code(tx, row.vendor, event.device_code)
+    if device is None:
+        _unknown_device(tx, row, event)
+        raise Quarantine(f"there is no device {event.device_code}")
+    presence.heard(tx, device.id, event)
+    if isinstance(event, ORDER_EVENTS):
+        _order(tx, row.vendor, event.order, rules)
+    elif isinstance(event, DOOR_EVENTS):
+        _door(tx, row, device, event, caps)
+    elif isinstance(event, DeviceOffline):
+        _offline(tx, device)
+    elif isinstance(event, DeviceOnline):
+        _online(tx, device)
+
+
+# ---------------------------------------------------------------- doors
+
+
+def _door(tx: Tx, row: InboxRow, device: Device, event: Any, caps: Caps) -> None:
+    session = session_of(tx, device, event)
+    if session is None:
+        if isinstance(event, _OPENS):
+            _nobody_s(tx, row, device, event)
+        raise Quarantine(f"no session at door {event.door_no} of {device.code}")
+    change = after(session, event, row.received_at, has_door_sensor=caps.door_sensor)
+    steps.apply(tx, session, change)
+
+
+def session_of(tx: Tx, device: Device, event: Event) -> DoorSession | None:
+    """By the numbers we gave it, or, where the vendor repeats none, by who is at the door."""
+    numbered = event.request_id or event.session_no
+    found = sessions.by_request(tx, event.request_id, lock=True) or sessions.by_no(
+        tx, event.session_no, lock=True
+    )
+    if not numbered:
+        found = sessions.at_door(tx, device.id, event.door_no, lock=True)
+        if found is not None and found.sent_at is None:
+            # Nobody has sent a command for it yet: it is not this session's door that moved.
+            return None
+    if found is not None and found.device_id != device.id:
+        return None
+    return found
+
+
+def _nobody_s(tx: Tx, row: InboxRow, device: Device, event: Any) -> None:
+    """A door was opened that nobody of ours has opened."""
+    text = f"door {event.door_no} of {device.code} opened without a session (event {row.id})"
+    subject = f"door:{device.id}:{event.door_no}"
+    raise_alert(tx, UNAUTHORISED, subject, text)
+    desk.raise_exception(
+        tx,
+        "no_session",
+        subject,
+        severity="high",
+        text=text,
+        store_id=device.store_id,
+        device_id=device.id,
+    )
+
+
+def _unknown_device(tx: Tx, row: InboxRow, event: Any) -> None:
+    if isinstance(event, (*_OPENS, *ORDER_EVENTS)):
+        text = f"{row.event_type} of a device that is not ours (event {row.id})"
+        raise_alert(tx, UNAUTHORISED, f"{row.vendor}:{event.device_code}", text)
+
+
+# ---------------------------------------------------------------- orders
+
+
+def _order(tx: Tx, vendor: str, fact: OrderFact, rules: Rules) -> None:
+    taken = take(tx, vendor, fact, source="push", rules=rules)
+    if taken.outcome is Outcome.NO_SESSION:
+        raise Quarantine(f"nobody's session for order {fact.vendor_order_no}")
+
+
+def take(tx: Tx, vendor: str, fact: OrderFact, *, source: str, rules: Rules) -> Taken:
+    """Take an order, wherever it was heard of; what waited for it on the desk is cleared."""
+    taken = take_order(tx, vendor, fact, source=source, rules=rules)
+    subject = f"{vendor}:order:{fact.vendor_order_no}"
+    if taken.outcome is Outcome.NO_SESSION:
+        text = f"order {fact.vendor_order_no} of {fact.device_code} without a session"
+        raise_alert(tx, UNAUTHORISED, subject, text)
+    elif taken.session_id:
+        clear_alert(tx, UNAUTHORISED, subject)
+        session = sessions.load(tx, taken.session_id)
+        if session.state not in {State.OPEN, State.CLOSED}:
+            steps.clear(tx, session)
+    return taken
+
+
+# ---------------------------------------------------------------- the link
+
+
+def _offline(tx: Tx, device: Device) -> None:
+    """With a door open: whatever is taken meanwhile stays on this session, and a person knows."""
+    for session in _open_at(tx, device):
+        text = f"{device.code} is offline while door {session.door_no} is {session.state}"
+        steps.put_on_desk(tx, session, "offline", text, severity="medium")
+
+
+def _online(tx: Tx, device: Device) -> None:
+    for session in _open_at(tx, device):
+        steps.clear(tx, session, "offline")
+
+
+def _open_at(tx: Tx, device: Device) -> list[DoorSession]:
+    found = [sessions.at_door(tx, device.id, number) for number in device.door_numbers]
+    return [each for each in found if each is not None and each.state is not State.REQUESTED]

@@ -1,0 +1,167 @@
+"""What the time does to sessions: each look is claimed in one transaction, done, and noted."""
+
+from typing import Final
+
+import msgspec
+
+from devices.fleet.store import load_device
+from devices.flow import steps
+from devices.sessions import store
+from devices.sessions.model import (
+    TIMERS,
+    DoorSession,
+    Due,
+    State,
+    after_seen,
+    due_now,
+    seen_in,
+)
+from devices.vendors.port import Caps, Outcome, Reason, SessionFact
+from sql.alerts import raise_alert
+from sql.database import Tx
+
+DOOR_OPEN: Final = "cabinet.door_open"
+AGED: Final = "cabinet.abnormal"
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What is to be done about a session outside the transaction that has claimed it."""
+
+    what: Due
+    session: DoorSession
+    device_code: str
+
+
+def claim(tx: Tx, session_id: int) -> Look | None:
+    """Whoever claims a look puts it off in the same breath: no other process does it as well."""
+    session = store.load(tx, session_id, lock=True)
+    if session.due_at is None or session.due_at > tx.now:
+        return None
+    what, following = due_now(session, tx.now)
+    if session.state is State.OPENING and session.sent_at is None:
+        return _look(tx, Due.SEND, session)
+    act = _AT_ONCE.get(what)
+    if act is not None:
+        act(tx, session, following)
+        return None
+    values = {"due_at": following}
+    if what is Due.PULL or (what is Due.ASK and session.pulls):
+        values["pulls"] = session.pulls + 1
+    session = store.note(tx, session, **values)
+    if what is Due.REMIND:
+        store.say(tx, session, "door.reminder", "柜门还开着，请关好柜门")
+    elif what is Due.ALARM:
+        text = f"door {session.door_no} has been open for ten minutes, session {session.no}"
+        raise_alert(tx, DOOR_OPEN, steps.subject(session), text)
+    return _look(tx, what, session)
+
+
+def _look(tx: Tx, what: Due, session: DoorSession) -> Look:
+    return Look(what, session, load_device(tx, session.device_id).code)
+
+
+def _reject(tx: Tx, session: DoorSession, _: int) -> None:
+    steps.end(tx, session, State.REJECTED, "not_confirmed")
+
+
+def _time_out(tx: Tx, session: DoorSession, _: int) -> None:
+    """A day without a certain outcome: what is set aside stays so until a person decides."""
+    text = f"no outcome a day after door {session.door_no} was used, session {session.no}"
+    store.move(tx, session, State.TIMEOUT)
+    steps.put_on_desk(tx, session, "no_order", text, severity="high")
+
+
+def _stuck(tx: Tx, session: DoorSession, _: int) -> None:
+    store.note(tx, session, due_at=None)
+    text = f"session {session.no} is not settled a day after it was closed"
+    steps.put_on_desk(tx, session, "abnormal", text, severity="medium")
+
+
+def _age(tx: Tx, session: DoorSession, following: int) -> None:
+    is_last = following <= tx.now
+    store.note(tx, session, due_at=None if is_last else following)
+    age = "24 hours" if is_last else "2 hours"
+    text = f"session {session.no} has waited {age} for a person"
+    raise_alert(tx, AGED, steps.subject(session), text)
+
+
+def _nothing(tx: Tx, session: DoorSession, _: int) -> None:
+    store.note(tx, session, due_at=None)
+
+
+_AT_ONCE: Final = {
+    Due.REJECT: _reject,
+    Due.TIMEOUT: _time_out,
+    Due.STUCK: _stuck,
+    Due.AGE: _age,
+    Due.NOTHING: _nothing,
+}
+
+
+# ---------------------------------------------------------------- answers
+
+
+def answered(
+    tx: Tx, session_id: int, what: Due, fact: SessionFact | None, caps: Caps
+) -> Due | None:
+    """What a vendor's answer about a command (None: no answer) makes of its session.
+
+    SEND: it never came there, and may be sent again as it was.
+    """
+    session = store.load(tx, session_id, lock=True)
+    if session.state not in {State.OPENING, State.OPEN}:
+        return None
+    if fact is not None:
+        session = _learn(tx, session, fact, caps)
+    if session.state is not State.OPENING:
+        return None
+    if what is Due.GIVE_UP:
+        _give_up(tx, session, fact)
+    elif fact is not None and fact.state in {"pending", "unknown"}:
+        return _not_yet(tx, session, what, fact)
+    elif what is Due.ASK_LAST and not caps.session_query:
+        # This vendor answers no questions; a door it had unlocked it would have told us of.
+        steps.end(tx, session, State.NOT_OPENED, Reason.NO_ANSWER)
+    return None
+
+
+def _learn(tx: Tx, session: DoorSession, fact: SessionFact, caps: Caps) -> DoorSession:
+    if fact.vendor_order_no and not session.vendor_order_no:
+        session = store.note(tx, session, vendor_order_no=fact.vendor_order_no)
+    for seen, reason in seen_in(fact):
+        has_sensor = caps.door_sensor
+        change = after_seen(session, seen, tx.now, has_door_sensor=has_sensor, reason=reason)
+        session = steps.apply(tx, session, change)
+    return session
+
+
+def _not_yet(tx: Tx, session: DoorSession, what: Due, fact: SessionFact) -> Due | None:
+    """The vendor has heard nothing of the door, or nothing of the command."""
+    assert session.sent_at is not None
+    is_lost = fact.outcome is Outcome.NOT_EXECUTED or (
+        # Before the device's time to answer is over, not knowing the command proves nothing.
+        fact.state == "unknown" and tx.now >= session.sent_at + TIMERS.ack
+    )
+    if is_lost and tx.now < session.expires_at:
+        return Due.SEND
+    if what is Due.ASK_LAST and tx.now >= session.expires_at:
+        steps.end(tx, session, State.NOT_OPENED, str(fact.reason) or Reason.NO_ANSWER)
+    return None
+
+
+def _give_up(tx: Tx, session: DoorSession, fact: SessionFact | None) -> None:
+    """Five minutes, and nobody can say what became of the door: it may stand open."""
+    said = "nothing" if fact is None else fact.state
+    text = f"door {session.door_no}: the vendor said {said} for five minutes, {session.no}"
+    session = store.move(tx, session, State.ABNORMAL, fail_code=Reason.NO_RESULT)
+    steps.put_on_desk(tx, session, "abnormal", text, severity="high")
+
+
+def no_order(tx: Tx, session_id: int) -> None:
+    """A pull has brought nothing: after the third it is on the manual list, and goes on."""
+    session = store.load(tx, session_id, lock=True)
+    is_waiting = session.state is State.CLOSED and session.pulls >= TIMERS.manual
+    if is_waiting and session.manual_at is None:
+        store.note(tx, session, manual_at=tx.now)
+        text = f"no order for session {session.no} since its door was closed"
+        steps.put_on_desk(tx, session, "no_order", text, severity="low")

@@ -1,0 +1,1 @@
+"""What the vendors tell us: kept before it is answered, then worked off in order."""

@@ -1,0 +1,312 @@
+"""The inbox's rows: kept together, worked one at a time."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+
+from devices.inbox.model import (
+    COALESCED,
+    DEAD,
+    DONE,
+    JOB,
+    NEW,
+    QUARANTINED,
+    REPLAYS_KEPT,
+    REPLAYS_WINDOW_MS,
+    Arrival,
+    InboxRow,
+    Waiting,
+    pause_after,
+)
+from devices.vendors.port import Replayed
+from sql.alerts import clear_alert, open_alerts, raise_alert, record_incident
+from sql.database import Tx, list_verb
+from sql.tables.devices import callback_inbox as inbox
+from sql.tables.devices import callback_nonces as nonces
+from sql.tables.payments import incidents
+from sql.transaction import insert_missing
+from sql.types import Millis
+
+REPLAY_ALERT = "callback.replay"
+SKEW_ALERT = "callback.skew"
+UNREAD_ALERT = "callback.unread"
+DEAD_ALERT = "callback.dead"
+
+_OUTCOME_MAX = 200
+
+
+# ---------------------------------------------------------------- in
+
+
+@list_verb
+def keep(tx: Tx, arrivals: Sequence[Arrival]) -> list[str | Exception]:
+    """Keep verified events: the answer each one's first delivery was given.
+
+    An event that is there already is not kept again. An outcome is Replayed where the nonce
+    belongs to another body.
+    """
+    answers = _answers(tx, arrivals)
+    good = [one for one, answer in zip(arrivals, answers, strict=True) if isinstance(answer, str)]
+    if good:
+        insert_missing(tx, inbox, [_row(one, tx.now) for one in good])
+        tx.wake(JOB)
+    return answers
+
+
+def _answers(tx: Tx, arrivals: Sequence[Arrival]) -> list[str | Exception]:
+    """What each is answered by its nonce, which is then taken."""
+    signed = [one for one in arrivals if one.nonce]
+    known = _take_nonces(tx, signed) if signed else {}
+    answers: list[str | Exception] = []
+    for one in arrivals:
+        body_hash, answer = known.get((one.endpoint_id, one.nonce), (one.body_hash, one.answer))
+        if body_hash == one.body_hash:
+            answers.append(answer)
+        else:
+            _note_replay(tx, one)
+            answers.append(Replayed(one.endpoint_id))
+    return answers
+
+
+def _take_nonces(tx: Tx, arrivals: Sequence[Arrival]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Whose each nonce is: body hash and answer. Who came first has it, here or elsewhere."""
+    rows = [
+        {
+            "endpoint_id": one.endpoint_id,
+            "nonce": one.nonce,
+            "body_hash": one.body_hash,
+            "answer": one.answer,
+            "at": tx.now,
+        }
+        for one in arrivals
+    ]
+    # In one order in every process, lest two wait for each other.
+    rows.sort(key=lambda row: (row["endpoint_id"], row["nonce"]))
+    insert_missing(tx, nonces, rows)
+    known = {}
+    for endpoint_id, mine in _by_endpoint((one.endpoint_id, one.nonce) for one in arrivals).items():
+        found = tx.execute(
+            select(nonces.c.nonce, nonces.c.body_hash, nonces.c.answer).where(
+                nonces.c.endpoint_id == endpoint_id, nonces.c.nonce.in_(mine)
+            )
+        )
+        for row in found:
+            known[endpoint_id, row.nonce] = (row.body_hash, row.answer)
+    return known
+
+
+def _by_endpoint(keys: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The nonces of each endpoint, once and in order."""
+    found: dict[str, list[str]] = {}
+    for endpoint_id, nonce in sorted(set(keys)):
+        found.setdefault(endpoint_id, []).append(nonce)
+    return found
+
+
+def _note_replay(tx: Tx, one: Arrival) -> None:
+    text = f"{one.vendor} signed two bodies with one nonce"
+    raise_alert(tx, REPLAY_ALERT, one.endpoint_id, text)
+    recent = select(func.count()).where(
+        incidents.c.kind == REPLAY_ALERT, incidents.c.at > tx.now - REPLAYS_WINDOW_MS
+    )
+    if tx.execute(recent).scalar_one() < REPLAYS_KEPT:
+        record_incident(tx, REPLAY_ALERT, one.endpoint_id, f"{text}: {one.nonce}", one.body)
+
+
+def _row(one: Arrival, now: Millis) -> dict[str, Any]:
+    is_over = bool(one.outcome)
+    return {
+        "vendor": one.vendor,
+        "endpoint_id": one.endpoint_id,
+        "event_id": one.event_id,
+        "event_type": one.event_type,
+        "device_code": one.device_code,
+        "body": one.body,
+        "occurred_at": one.occurred_at,
+        "received_at": now,
+        "state": QUARANTINED if is_over else NEW,
+        "tries": 0,
+        "next_at": None if is_over else now,
+        "ended_at": now if is_over else None,
+        "outcome": one.outcome[:_OUTCOME_MAX],
+    }
+
+
+# ---------------------------------------------------------------- out
+
+
+def due(tx: Tx, most: int) -> list[Waiting]:
+    """What is to be worked now, longest due first."""
+    query = (
+        select(
+            inbox.c.id,
+            inbox.c.vendor,
+            inbox.c.device_code,
+            inbox.c.event_type,
+            inbox.c.received_at,
+        )
+        .where(inbox.c.state == NEW, inbox.c.next_at <= tx.now)
+        .order_by(inbox.c.next_at, inbox.c.id)
+        .limit(most)
+    )
+    return [
+        Waiting(row.id, row.vendor, row.device_code, row.event_type, row.received_at)
+        for row in tx.execute(query)
+    ]
+
+
+def count_waiting(tx: Tx, most: int) -> int:
+    """How many are not worked yet, counted up to `most`."""
+    waiting = select(inbox.c.id).where(inbox.c.state == NEW).limit(most).subquery()
+    return int(tx.execute(select(func.count()).select_from(waiting)).scalar_one())
+
+
+def coalesce(tx: Tx, ids: Sequence[int]) -> int:
+    """End telemetry after which there was later telemetry; how many."""
+    ended = update(inbox).where(inbox.c.id.in_(ids), _is_new(), inbox.c.event_type == COALESCED)
+    values = {"state": DONE, "ended_at": tx.now, "next_at": None, "outcome": "superseded"}
+    return tx.execute(ended.values(values)).rowcount
+
+
+def take(tx: Tx, row_id: int) -> InboxRow | None:
+    """A row that is its device's next, locked until the transaction ends; else None.
+
+    One that waits behind a failed one waits as long as that.
+    """
+    # Another process that works on the device has its next row; that one is left to it.
+    row = _row_of(tx, row_id, lock=True)
+    if row is None or row.state != NEW:
+        return None
+    ahead = (
+        select(inbox.c.next_at)
+        .where(
+            _is_new(),
+            inbox.c.device_code == row.device_code,
+            inbox.c.id < row.id,
+            inbox.c.vendor == row.vendor,
+        )
+        .order_by(inbox.c.id)
+        .limit(1)
+    )
+    waits = tx.execute(ahead).scalar()
+    if waits is None:
+        return row
+    if waits > tx.now:
+        tx.execute(update(inbox).where(inbox.c.id == row.id).values(next_at=waits))
+    return None
+
+
+def find(tx: Tx, row_id: int) -> InboxRow | None:
+    return _row_of(tx, row_id, lock=False)
+
+
+def _row_of(tx: Tx, row_id: int, *, lock: bool) -> InboxRow | None:
+    query = select(*(inbox.c[name] for name in InboxRow.__struct_fields__)).where(
+        inbox.c.id == row_id
+    )
+    if lock:
+        query = query.with_for_update(skip_locked=True)
+    row = tx.execute(query).first()
+    return None if row is None else InboxRow(**row._mapping)
+
+
+def end(tx: Tx, row: InboxRow, state: str, outcome: str = "") -> None:
+    """Mark a row that was taken."""
+    tx.execute(
+        update(inbox)
+        .where(inbox.c.id == row.id)
+        .values(state=state, ended_at=tx.now, next_at=None, outcome=outcome[:_OUTCOME_MAX])
+    )
+
+
+def note_unread(tx: Tx, row: InboxRow, event_type: str, why: str) -> None:
+    """Quarantine what cannot be understood; a person learns of the first of each type."""
+    raise_alert(tx, UNREAD_ALERT, f"{row.vendor}:{event_type}", why)
+    end(tx, row, QUARANTINED, why)
+
+
+def note_failure(tx: Tx, row_id: int, error: str) -> bool:
+    """Let an event be tried again later, and its device wait; False: it is dead."""
+    row = _row_of(tx, row_id, lock=True)
+    if row is None or row.state != NEW:
+        return True
+    tries = row.tries + 1
+    pause = pause_after(tries)
+    if pause is None:
+        end(tx, row, DEAD, error)
+        text = f"{row.event_type} of {row.device_code or 'no device'} could not be worked: {error}"
+        raise_alert(tx, DEAD_ALERT, str(row.id), text)
+        return False
+    again_at = tx.now + pause
+    failed = update(inbox).where(inbox.c.id == row.id)
+    tx.execute(failed.values(tries=tries, outcome=error[:_OUTCOME_MAX]))
+    behind = update(inbox).where(
+        _is_new(), inbox.c.device_code == row.device_code, inbox.c.vendor == row.vendor
+    )
+    tx.execute(behind.values(next_at=again_at))
+    return True
+
+
+def put_back(tx: Tx, row_id: int) -> bool:
+    """Let a quarantined or dead event be worked again; whether it was one."""
+    again = update(inbox).where(inbox.c.id == row_id, inbox.c.state.in_((QUARANTINED, DEAD)))
+    values = {"state": NEW, "tries": 0, "next_at": tx.now, "ended_at": None, "outcome": ""}
+    if tx.execute(again.values(values)).rowcount == 0:
+        return False
+    clear_alert(tx, DEAD_ALERT, str(row_id))
+    tx.wake(JOB)
+    return True
+
+
+def worked(tx: Tx, after: int, most: int) -> list[int]:
+    """Ids above `after` of events that were done or quarantined, in order."""
+    query = (
+        select(inbox.c.id)
+        .where(inbox.c.id > after, inbox.c.state.in_((DONE, QUARANTINED)))
+        .order_by(inbox.c.id)
+        .limit(most)
+    )
+    return list(tx.execute(query).scalars())
+
+
+def _is_new() -> Any:
+    return inbox.c.state == NEW
+
+
+# ---------------------------------------------------------------- clocks and brooms
+
+
+def note_skew(tx: Tx, vendor: str, endpoint_id: str, pull: str) -> None:
+    """Say that a vendor's clock is wrong, and let its orders be asked for."""
+    text = f"{vendor} signs at a time too far from ours; its events are refused"
+    raise_alert(tx, SKEW_ALERT, endpoint_id, text)
+    tx.wake(pull)
+
+
+def skewed_endpoints(tx: Tx, older_than: Millis) -> list[str]:
+    """Whose clocks were said to be wrong before older_than."""
+    alerts = open_alerts(tx, SKEW_ALERT)
+    return [alert.subject for alert in alerts if alert.raised_at < older_than]
+
+
+def clear_skew(tx: Tx, endpoint_id: str) -> None:
+    clear_alert(tx, SKEW_ALERT, endpoint_id)
+
+
+def sweep_nonces(tx: Tx, *, older_than: Millis, most: int = 500) -> int:
+    query = select(nonces.c.endpoint_id, nonces.c.nonce).where(nonces.c.at < older_than)
+    old = [(row.endpoint_id, row.nonce) for row in tx.execute(query.limit(most))]
+    for endpoint_id, mine in _by_endpoint(old).items():
+        gone = delete(nonces).where(nonces.c.endpoint_id == endpoint_id, nonces.c.nonce.in_(mine))
+        tx.execute(gone)
+    return len(old)
+
+
+def sweep_done(tx: Tx, *, older_than: Millis, most: int = 500) -> int:
+    """What is quarantined or dead stays: it was never worked."""
+    old = select(inbox.c.id).where(inbox.c.state == DONE, inbox.c.ended_at < older_than)
+    ids = list(tx.execute(old.limit(most)).scalars())
+    if ids:
+        tx.execute(delete(inbox).where(inbox.c.id.in_(ids)))
+    return len(ids)

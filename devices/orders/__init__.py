@@ -1,0 +1,1 @@
+"""Cabinet orders: what was taken, what it costs, and the one rule by which it is charged."""

@@ -1,0 +1,1 @@
+"""What must hold of cabinet orders, whatever has happened."""

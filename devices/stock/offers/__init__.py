@@ -1,0 +1,1 @@
+"""Our goods as the vendors have them."""

@@ -1,0 +1,1 @@
+"""Layouts on their way to the vendor: one version after the other."""

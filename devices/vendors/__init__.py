@@ -1,0 +1,1 @@
+"""Whoever makes the cabinets: one port, and a module for each vendor behind it."""
