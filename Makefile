@@ -15,8 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 # A folder that does not exist yet is left out.
 PACKAGES := $(wildcard server handlers queueing devices commerce payments accounts sql)
 SHIPPED := $(PACKAGES) $(wildcard simulators run.py)
-# Payments join when the way of money is closed; until then their own tests say how far they are.
-COVERED := $(wildcard queueing devices commerce accounts sql)
+COVERED := $(wildcard queueing devices payments commerce accounts sql)
 
 # Two tests at a time: each has its own ports, folders and databases, and mostly waits for a disk.
 TESTS := tests

@@ -7,7 +7,19 @@ from collections.abc import Callable
 
 import msgspec
 
-from bench import fanouts, generator, idle, machine, polls, report, returns, setup, starts, takes
+from bench import (
+    fanouts,
+    generator,
+    idle,
+    machine,
+    notices,
+    polls,
+    report,
+    returns,
+    setup,
+    starts,
+    takes,
+)
 from bench.process import NotInstalled
 from bench.results import Outcome
 from bench.setup import Setup
@@ -20,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Setup], Outcome]] = {
     "P5": fanouts.p5,
     "P6": idle.p6,
     "P7": returns.p7,
+    "P8": notices.p8,
     "P10": polls.p10,
     "P12": starts.p12,
 }

@@ -77,6 +77,7 @@ FAULTS = (
     "missing",
     "unexpected",
     "closed",
+    "starved",
     "wrong",
     "snapshots",
 )

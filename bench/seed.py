@@ -5,7 +5,7 @@ The one place where the benchmarks know how these are stored.
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from sqlalchemy import insert
@@ -13,6 +13,7 @@ from sqlalchemy import insert
 from accounts.model import App, Opened
 from accounts.service import Sessions
 from accounts.store import find_or_make_account
+from bench.orders import make_orders
 from queueing.store import stream_of
 from sql.database import Database, Tx, open_database
 from sql.events import lock_streams
@@ -20,6 +21,8 @@ from sql.tables.queueing import stall_sellers, stalls
 
 # So many sessions are opened at once; each batch is one commit.
 BATCH = 500
+# Orders are rows only.
+ORDERS_BATCH = 5_000
 
 
 class Login(msgspec.Struct):
@@ -34,39 +37,68 @@ class SeededStall(msgspec.Struct):
     sellers: list[Login]
 
 
-class Seeded(msgspec.Struct):
-    stalls: list[SeededStall]
-    diners: list[Login]
-
-
-def seed(url: str, secret: str, *, stalls: int, sellers_each: int, diners: int) -> Seeded:
-    """Migrate the database and fill it.
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """orders: payments that are waited for; month_orders: of which each is for a stall's month.
 
     The sellers of a stall are accounts of their own: one account has few connections at a time.
     """
-    return asyncio.run(_seed(url, secret, stalls=stalls, sellers_each=sellers_each, diners=diners))
+
+    stalls: int
+    sellers_each: int
+    diners: int = 0
+    orders: int = 0
+    month_orders: int = 0
 
 
-async def _seed(url: str, secret: str, *, stalls: int, sellers_each: int, diners: int) -> Seeded:
+class Seeded(msgspec.Struct):
+    """orders, month_orders: their numbers at WeChat."""
+
+    stalls: list[SeededStall]
+    diners: list[Login]
+    orders: list[str]
+    month_orders: list[str]
+
+
+def seed(url: str, secret: str, sizes: Sizes) -> Seeded:
+    """Migrate the database and fill it."""
+    return asyncio.run(_seed(url, secret, sizes))
+
+
+async def _seed(url: str, secret: str, sizes: Sizes) -> Seeded:
     db = await open_database(url, now=_now)
     try:
         await db.migrate()
         sessions = Sessions(db, secret=secret, now=_now)
-        seeded = Seeded([], [])
-        for number in range(1, stalls + 1):
-            numbers = range(number * sellers_each, (number + 1) * sellers_each)
+        seeded = Seeded([], [], [], [])
+        payers: list[tuple[int, int]] = []
+        each = sizes.sellers_each
+        for number in range(1, sizes.stalls + 1):
+            numbers = range(number * each, (number + 1) * each)
             sellers = await asyncio.gather(*(_account(db, "seller", n) for n in numbers))
             stall_id = await db.write(_make_stall, number, sellers)
             logins = await _log_in(sessions, "seller", sellers)
             seeded.stalls.append(SeededStall(stall_id, logins))
-        for first in range(0, diners, BATCH):
-            numbers = range(first, min(first + BATCH, diners))
+            payers.append((stall_id, sellers[0]))
+        for first in range(0, sizes.diners, BATCH):
+            numbers = range(first, min(first + BATCH, sizes.diners))
             accounts = await asyncio.gather(*(_account(db, "diner", n) for n in numbers))
             seeded.diners += await _log_in(sessions, "diner", accounts)
         await sessions.close()
+        seeded.orders = await _orders(db, sizes.orders, payers, months=False)
+        seeded.month_orders = await _orders(db, sizes.month_orders, payers, months=True)
         return seeded
     finally:
         await db.close()
+
+
+async def _orders(
+    db: Database, count: int, payers: Sequence[tuple[int, int]], *, months: bool
+) -> list[str]:
+    made: list[str] = []
+    while len(made) < count:
+        some = min(ORDERS_BATCH, count - len(made))
+        made += await db.write(make_orders, some, payers, months=months)
+    return made
 
 
 def _now() -> int:

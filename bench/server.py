@@ -8,14 +8,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import generator
+from bench import generator, orders
 from bench.machine import BUILD, ROOT
 from bench.process import NotInstalled, Process, StartFailed
 from bench.results import OURS
-from bench.seed import Login, Seeded, SeededStall, seed
+from bench.seed import Login, Seeded, SeededStall, Sizes, seed
 
 SECRET = "a secret of the benchmarks, of no use to anyone else"
 SOCKET = "/api/v1/ws"
+NOTICES = "/notify/wechatpay/v2/pay"
 # One topic is published on by several devices of its seller: acts on one connection are done
 # one after another, and each would wait for the commit of the one before.
 DEVICES_ON_ONE_TOPIC = 8
@@ -32,11 +33,19 @@ class Callme:
         stalls: int = 100,
         sellers_each: int = 8,
         diners: int = 0,
+        orders: int = 0,
+        month_orders: int = 0,
     ) -> None:
         self.name = name
         self.process = Process(name.replace(" ", "-"))
         self._url = url
-        self._sizes = {"stalls": stalls, "sellers_each": sellers_each, "diners": diners}
+        self._sizes = Sizes(
+            stalls=stalls,
+            sellers_each=sellers_each,
+            diners=diners,
+            orders=orders,
+            month_orders=month_orders,
+        )
         self._folder: Path | None = None
         self._seeded: Seeded | None = None
         self._called: dict[int, int] = {}
@@ -47,8 +56,13 @@ class Callme:
         return self._seeded
 
     @property
+    def path(self) -> str:
+        """Of the SQLite file, where no other database is named."""
+        return f"{self._folder}/callme.db"
+
+    @property
     def url(self) -> str:
-        return self._url or f"sqlite:///{self._folder}/callme.db"
+        return self._url or f"sqlite:///{self.path}"
 
     def prepare(self) -> None:
         """Make the database and fill it; `start` does that by itself."""
@@ -56,7 +70,7 @@ class Callme:
             raise NotInstalled("run.py")
         BUILD.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(dir=BUILD, prefix="data-"))
-        self._seeded = seed(self.url, SECRET, **self._sizes)
+        self._seeded = seed(self.url, SECRET, self._sizes)
 
     def start(self) -> None:
         if self._seeded is None:
@@ -85,6 +99,7 @@ class Callme:
             "CALLME_LIMITS__ENABLED": "false",
             # Nothing measured here asks WeChat; were it asked, nobody would answer.
             "CALLME_WECHAT__API_URL": "http://127.0.0.1:9",
+            **orders.settings(),
         }
 
     # What the generator says here
@@ -163,6 +178,21 @@ class Callme:
                 )
             )
         return lines
+
+    def notices(self, callers: int, count: int, *, months: bool) -> list[str]:
+        """So many orders are paid: notices of those that were not yet told of, each once."""
+        stock = self.seeded.month_orders if months else self.seeded.orders
+        chosen = [stock.pop() for _ in range(count)]
+        return [
+            generator.line(
+                wire="http",
+                path=NOTICES,
+                header="Content-Type: text/xml",
+                expect="SUCCESS",
+                body=[orders.notice(number) for number in chosen[caller::callers]],
+            )
+            for caller in range(callers)
+        ]
 
     def metric(self, name: str) -> float | None:
         """The sum of a metric over its labels; None when there is none of that name."""

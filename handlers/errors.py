@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from accounts import model as accounts
+from accounts.alerts import model as alerts
 from accounts.staff import model as staff
 from commerce.goods import model as goods
 from commerce.sales import model as sales
@@ -23,6 +24,7 @@ from devices.presence import model as presence
 from devices.sessions import model as door_sessions
 from devices.stock import model as stock
 from payments import model as payments
+from payments.scans import model as scans
 from queueing import model as queueing
 from queueing.stalls import model as stalls
 from sql.errors import (
@@ -210,6 +212,8 @@ REFUSALS: Final = Refusals(
         staff.StoreUnknown: 422,
         staff.TotpIsOn: 409,
         staff.TotpNotBegun: 409,
+        alerts.AlertNotFound: 404,
+        alerts.AlertIsWatched: 409,
         queueing.StallNotFound: 404,
         queueing.StallClosed: 409,
         queueing.StallDue: 409,
@@ -297,5 +301,6 @@ REFUSALS: Final = Refusals(
         payments.RefundNotWaiting: 409,
         payments.RefundNotFailed: 409,
         payments.CannotFulfil: 409,
+        scans.NotForSale: 404,
     }
 )

@@ -20,17 +20,19 @@ XML = (("Content-Type", "text/xml; charset=utf-8"),)
 JSON = (("Content-Type", "application/json"),)
 
 Receive = Callable[[bytes, Mapping[str, str], str], Awaitable[str]]
+Scanned = Callable[[bytes, Mapping[str, str], str, str], Awaitable[bytes]]
 
 
-def routes(receive: Receive, paths: Mapping[str, str]) -> list[Route]:
-    """paths: each with its dialect, "xml" or "json"."""
+def routes(receive: Receive, scanned: Scanned, paths: Mapping[str, str]) -> list[Route]:
+    """paths: each with its dialect: "xml", "json", or "scan" for those that wait for an order."""
+    take = {"xml": _xml(receive), "json": _json(receive), "scan": _scan(scanned)}
     return [
         Route(
             "POST",
             path,
-            _xml(receive) if dialect == "xml" else _json(receive),
+            take[dialect],
             body=RAW,
-            refuse=_refuse_xml if dialect == "xml" else _refuse_json,
+            refuse=_refuse_json if dialect == "json" else _refuse_xml,
             in_document=False,
         )
         for path, dialect in paths.items()
@@ -46,6 +48,18 @@ def _xml(receive: Receive) -> Callable[[Call], Awaitable[Response]]:
             log.info("a notice was refused", path=call.path, why=type(error).__name__)
             return Response(200, nack("refused"), XML)
         return Response(200, ACK, XML)
+
+    return take
+
+
+def _scan(scanned: Scanned) -> Callable[[Call], Awaitable[Response]]:
+    async def take(call: Call) -> Response:
+        try:
+            answer = await scanned(call.raw, call.headers, call.path, call.address)
+        except BadMessage as error:
+            log.info("a scan was refused", path=call.path, why=type(error).__name__)
+            return Response(200, nack("refused"), XML)
+        return Response(200, answer, XML)
 
     return take
 

@@ -5,8 +5,10 @@ from typing import Annotated, Protocol
 
 import msgspec
 
-from handlers.actors import signed_in
-from handlers.calls import SIGNED_IN, Call, Response
+from accounts.audit.model import By
+from accounts.staff.permissions import Permission, allowed
+from handlers.actors import by, signed_in
+from handlers.calls import ADMIN, SIGNED_IN, Call, Response
 from handlers.errors import Problem
 from handlers.routing import Route
 from handlers.wire import Listing, Page
@@ -25,15 +27,14 @@ from payments.model import PaymentNotFound, Refund
 from payments.qr import QrOptions, qr_png
 from payments.service import Payments
 
-# Who handles money in the back office.
-FINANCE = frozenset({"admin", "owner", "finance"})
-MAY_LOOK = FINANCE | {"support", "readonly"}
+MAY_LOOK = ADMIN | allowed(Permission.PAYMENTS_READ)
+MAY_REFUND = ADMIN | allowed(Permission.PAYMENTS_REFUND)
 
 Text = Annotated[str, msgspec.Meta(max_length=20, pattern=r"^[a-z]*$")]
 
 
 class Decide(Protocol):
-    def __call__(self, out_refund_no: str, /, *, by: int, reason: str) -> Awaitable[Refund]: ...
+    def __call__(self, out_refund_no: str, /, *, by: By, reason: str) -> Awaitable[Refund]: ...
 
 
 class PaymentPage(Page, frozen=True):
@@ -71,7 +72,7 @@ def _payer_routes(handlers: "_Handlers") -> list[Route]:
             "/api/v1/payments/{out_trade_no:text}/refresh",
             handlers.refresh,
             returns=PaymentOut,
-            who=SIGNED_IN | FINANCE,
+            who=SIGNED_IN | MAY_REFUND,
             area=area,
             summary="Ask WeChat about it now",
             errors=(*errors, "payments.unknown"),
@@ -99,7 +100,7 @@ def _finance_routes(handlers: "_Handlers") -> list[Route]:
             handlers.decide(verb),
             body=RefundDecision,
             returns=RefundOut,
-            who=FINANCE,
+            who=MAY_REFUND,
             area=area,
             summary=summary,
             errors=("refunds.not_found", *codes),
@@ -145,7 +146,7 @@ def _finance_routes(handlers: "_Handlers") -> list[Route]:
             body=RefundNew,
             returns=RefundOut,
             status=201,
-            who=FINANCE,
+            who=MAY_REFUND,
             idempotent=True,
             area=area,
             summary="Send some of a payment back; above the limit a second person decides",
@@ -179,7 +180,7 @@ def _bill_routes(handlers: "_Handlers") -> list[Route]:
             handlers.differences,
             query=DifferencePage,
             returns=Listing[DifferenceOut],
-            who=MAY_LOOK,
+            who=ADMIN | allowed(Permission.BILLS_READ),
             area=area,
             summary="Where WeChat's daily bill and our books do not agree",
         ),
@@ -189,7 +190,7 @@ def _bill_routes(handlers: "_Handlers") -> list[Route]:
             handlers.explain,
             body=Explanation,
             returns=DifferenceOut,
-            who=FINANCE,
+            who=ADMIN | allowed(Permission.BILLS_EXPLAIN),
             area=area,
             summary="Say what a difference is; the books stay as they are",
             errors=("payments.difference_not_found",),
@@ -233,7 +234,7 @@ class _Handlers:
             call.params["out_trade_no"],
             amount_fen=body.amount_fen,
             reason=body.reason,
-            by=signed_in(call).account_id,
+            by=by(call),
             key=call.idempotency_key,
             refund_key=body.refund_key,
         )
@@ -249,10 +250,8 @@ class _Handlers:
     def decide(self, verb: str) -> Callable[[Call], Awaitable[RefundOut]]:
         async def decide(call: Call) -> RefundOut:
             act: Decide = getattr(self._payments, f"{verb}_refund")
-            by = signed_in(call).account_id
-            return refund_out(
-                await act(call.params["out_refund_no"], by=by, reason=call.body.reason)
-            )
+            number, reason = call.params["out_refund_no"], call.body.reason
+            return refund_out(await act(number, by=by(call), reason=reason))
 
         return decide
 
@@ -268,7 +267,7 @@ class _Handlers:
     async def explain(self, call: Call) -> DifferenceOut:
         explained = await self._payments.explain_difference(
             call.params["difference_id"],
-            by=signed_in(call).account_id,
+            by=by(call),
             explanation=call.body.text,
         )
         return difference_out(explained)

@@ -1,17 +1,26 @@
-"""A seller's own stall, and its months: owed here, paid at WeChat."""
+"""A seller's own stall, and its months: owed here, paid at WeChat; codes to be printed."""
 
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from msgspec import UNSET
 
+from accounts.staff.permissions import Permission, allowed
 from handlers.actors import actor, signed_in
-from handlers.calls import SELLER, Call
+from handlers.calls import ADMIN, SELLER, Call, Response
 from handlers.errors import Problem
 from handlers.routing import Route
 from payments.gateway import TradeType
+from payments.qr import qr_png
 from queueing.messages import stall_for_seller
-from queueing.renewals.messages import OwnStall, RenewalNew, RenewalOrder
+from queueing.renewals.messages import (
+    OwnStall,
+    RenewalNew,
+    RenewalOrder,
+    StandingAsked,
+    StandingCode,
+    StandingQr,
+)
 from queueing.renewals.service import Renewals
 from queueing.stalls.service import Stalls
 
@@ -46,6 +55,16 @@ def routes(renewals: Renewals, stalls: Stalls, openid_of: OpenidOf) -> list[Rout
             wx_request_payment=order.wx_request_payment or UNSET,
         )
 
+    async def standing_code(call: Call) -> StandingCode:
+        stall_id = call.params["stall_id"]
+        return await renewals.standing_code(stall_id, actor(call), months=call.query.months)
+
+    async def standing_qr(call: Call) -> Response:
+        code = await standing_code(call)
+        picture = qr_png(code.code_url, call.query)
+        return Response(200, picture, (("Content-Type", "image/png"),))
+
+    may_see = SELLER | ADMIN | allowed(Permission.STALLS_READ)
     return [
         Route(
             "GET",
@@ -69,5 +88,27 @@ def routes(renewals: Renewals, stalls: Stalls, openid_of: OpenidOf) -> list[Rout
             area="stalls",
             summary="Order months for one's stall, to be paid at WeChat",
             errors=("stall.not_found", "idempotency.key_reused", "payments.unknown"),
+        ),
+        Route(
+            "GET",
+            "/api/v1/stalls/{stall_id}/renewals/code",
+            standing_code,
+            query=StandingAsked,
+            returns=StandingCode,
+            who=may_see,
+            area="stalls",
+            summary="A code for the stall's months that may be printed, as text",
+            errors=("stall.not_found", "payments.unavailable"),
+        ),
+        Route(
+            "GET",
+            "/api/v1/stalls/{stall_id}/renewals/qr.png",
+            standing_qr,
+            query=StandingQr,
+            who=may_see,
+            area="stalls",
+            summary="The same code as a picture",
+            errors=("stall.not_found", "payments.unavailable"),
+            media_type="image/png",
         ),
     ]

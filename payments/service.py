@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from accounts.audit.model import By
 from payments import store
 from payments.apply import Money, Rules, apply_all, new_number
 from payments.asking import Asking
+from payments.bills import audited as audited_bills
 from payments.bills import store as bill_store
 from payments.bills.store import BillReport
 from payments.checks.store import CHECKS
@@ -49,9 +51,12 @@ from payments.model import (
 from payments.notices.service import Inbox, Reader
 from payments.paying import Paying
 from payments.reconcile import Reconciler
+from payments.refunds import audited
 from payments.refunds import store as refund_store
 from payments.refunds.service import Refunds
 from payments.refunds.store import RefundAsk
+from payments.scans.model import Codes
+from payments.scans.service import Scans
 from sql.database import Database, ListVerb, Tx
 from sql.types import Millis
 
@@ -93,8 +98,9 @@ class Payments:
     """merchant: who we are; what comes in for others is not ours.
 
     two_person_above_fen: what may go back of one payment without a second person.
-    readers: by path, what verifies the notices that come to it. ask_score: how WeChat is asked
-    about the attempts that are deductions; payments/scores sets it.
+    readers: by path, what verifies the notices that come to it.
+    codes: how standing codes are written and their scans answered, if there are any.
+    ask_score: how WeChat is asked about the attempts that are deductions; payments/scores sets it.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class Payments:
         merchant: Merchant,
         two_person_above_fen: int = 50_000,
         readers: Mapping[str, Reader] | None = None,
+        codes: Codes | None = None,
     ) -> None:
         self._db = db
         self._gateway = gateway
@@ -118,6 +125,7 @@ class Payments:
         self._reconciler = Reconciler(db, gateway, self._actions, self._asking, self._refunds)
         self._paying = Paying(db, gateway, self._asking)
         self.inbox = Inbox(db, readers or {}, self._apply)
+        self.scans = Scans(db, self.inbox, self._paying, codes)
         self.books = Books(db)
         for check in CHECKS:
             self.books.also(check)
@@ -254,12 +262,13 @@ class Payments:
         *,
         amount_fen: int,
         reason: str,
-        by: int,
+        by: By,
         key: str,
         refund_key: str = "",
     ) -> Refund:
         """Send some of a payment back; above the limit it waits for a second person.
 
+        What people do about refunds and differences is written to the audit with it.
         refund_key: what for, in the words of a domain, so that it goes back once whoever asks.
         Raises PaymentNotFound, RefundTooMuch, ReasonMissing, KeyReused, PaymentsStopped.
         """
@@ -267,27 +276,27 @@ class Payments:
             out_trade_no=out_trade_no,
             amount_fen=amount_fen,
             reason=reason,
-            by=by,
+            by=by.account_id,
             key=key,
             once_key=refund_key,
             out_refund_no=new_number(self._db.now()),
             two_person_above_fen=self._two_person_above_fen,
         )
-        return await self._db.write(refund_store.ask_refund, ask)
+        return await self._db.write(audited.ask, ask, by=by)
 
-    async def approve_refund(self, out_refund_no: str, *, by: int, reason: str) -> Refund:
+    async def approve_refund(self, out_refund_no: str, *, by: By, reason: str) -> Refund:
         """Raises RefundNotFound, RefundNotWaiting, SamePerson, PaymentsStopped."""
-        return await self._db.write(refund_store.approve, out_refund_no, by=by, reason=reason)
+        return await self._db.write(audited.approve, out_refund_no, by=by, reason=reason)
 
-    async def reject_refund(self, out_refund_no: str, *, by: int, reason: str) -> Refund:
+    async def reject_refund(self, out_refund_no: str, *, by: By, reason: str) -> Refund:
         """Raises RefundNotFound, RefundNotWaiting."""
-        return await self._db.write(refund_store.reject, out_refund_no, by=by, reason=reason)
+        return await self._db.write(audited.reject, out_refund_no, by=by, reason=reason)
 
-    async def retry_refund(self, out_refund_no: str, *, by: int, reason: str) -> Refund:
+    async def retry_refund(self, out_refund_no: str, *, by: By, reason: str) -> Refund:
         """Raises RefundNotFound, RefundNotFailed, PaymentsStopped."""
-        return await self._db.write(refund_store.retry, out_refund_no, by=by, reason=reason)
+        return await self._db.write(audited.retry, out_refund_no, by=by, reason=reason)
 
-    async def withdraw_refund(self, out_refund_no: str, *, by: int, reason: str) -> Refund:
+    async def withdraw_refund(self, out_refund_no: str, *, by: By, reason: str) -> Refund:
         """Give a failed one up. Raises RefundNotFound, RefundNotFailed, PaymentUnknown."""
         refund = await self.get_refund(out_refund_no)
         try:
@@ -340,9 +349,9 @@ class Payments:
         )
 
     async def explain_difference(
-        self, difference_id: int, *, by: int, explanation: str
+        self, difference_id: int, *, by: By, explanation: str
     ) -> Difference:
         """Raises DifferenceNotFound."""
         return await self._db.write(
-            bill_store.explain, difference_id, by=by, explanation=explanation
+            audited_bills.explain, difference_id, by=by, explanation=explanation
         )

@@ -150,7 +150,7 @@ def must_be(found: int, wanted: int) -> None:
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Who pays what, and how. out_trade_no: for a new attempt."""
+    """Who pays what, and how. out_trade_no: for a new attempt. product_id: of a standing code."""
 
     debt_id: int
     trade_type: TradeType
@@ -158,6 +158,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     client_ip: str
     key: str
     out_trade_no: str
+    product_id: str = ""
     appid: str = ""
 
     def key_of(self, payer_id: int) -> tuple[str, str]:
@@ -227,7 +228,7 @@ def _insert_attempt(tx: Tx, debt: Debt, wanted: Wanted) -> None:
         trade_type=wanted.trade_type,
         client_ip=wanted.client_ip,
         openid=wanted.openid if wanted.trade_type is TradeType.JSAPI else "",
-        product_id=str(debt.id) if wanted.trade_type is TradeType.NATIVE else "",
+        product_id=_product_id(debt, wanted),
         appid=wanted.appid,
         starts_at=tx.now,
         expires_at=expires_at,
@@ -262,6 +263,12 @@ def _attempt_row(tx: Tx, debt: Debt, order: PlaceOrder) -> dict[str, Any]:
         "ended_at": None,
         "failure": "",
     }
+
+
+def _product_id(debt: Debt, wanted: Wanted) -> str:
+    if wanted.trade_type is not TradeType.NATIVE:
+        return ""
+    return wanted.product_id or str(debt.id)
 
 
 def live_attempt(tx: Tx, debt_id: int) -> Attempt | None:

@@ -18,7 +18,9 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.routing import Rule
 
+from accounts.alerts.service import Alerts
 from accounts.audit.service import Audit
+from accounts.audit.store import BROKEN
 from accounts.model import Session
 from accounts.service import Messages, People, Sessions
 from accounts.staff.passwords import Passwords
@@ -30,6 +32,7 @@ from handlers import (
     openapi,
     operations,
     rest_admin,
+    rest_alerts,
     rest_payments,
     rest_queue,
     rest_renewals,
@@ -54,9 +57,12 @@ from handlers.socket import LiveSocket
 from handlers.static import application, page_rules
 from handlers.topics import Topic
 from handlers.upgrade import Door
+from payments.bills.store import BILL
 from payments.checks.store import CHECKS
 from payments.ledger.model import Violation
 from payments.ledger.service import Books
+from payments.ledger.store import BOOKS
+from payments.refunds.store import MANUAL
 from payments.service import Payments
 from queueing.renewals.service import Renewals
 from queueing.service import Queues
@@ -85,6 +91,10 @@ WEB = Path(__file__).parent.parent / "web"
 
 # On the doorbell, beside the names of streams: a session that has ended.
 ENDED = "ended"
+
+# Alerts that end when what they tell of is well: a check, a last explanation or a refund's end
+# clears them, and nobody by hand.
+WATCHED = frozenset({BOOKS, BROKEN, BILL, MANUAL})
 
 # What is in hand at a stop may end; a socket's client comes back anyway.
 STOP_WAIT_S = 5.0
@@ -151,6 +161,7 @@ class App:
         self.passwords = Passwords()
         self.staff = Staff(self.db, self.sessions, self.passwords)
         self.audit = Audit(self.db)
+        self.alerts = Alerts(self.db, watched=WATCHED)
 
     def _build_payments(self) -> None:
         config = self.config
@@ -161,6 +172,7 @@ class App:
             merchant=self.wechatpay.who_we_are,
             two_person_above_fen=config.payments.two_person_above_fen,
             readers=self.wechatpay.readers,
+            codes=self.wechatpay.codes,
         )
         self.books = self.payments.books
 
@@ -322,8 +334,9 @@ class App:
             *rest_queue.routes(self.queues, self.stalls, self.limits),
             *rest_renewals.routes(self.renewals, self.stalls, self._openid_of),
             *rest_payments.routes(self.payments),
-            *notices.routes(self.payments.receive, NOTICE_PATHS),
+            *notices.routes(self.payments.receive, self.payments.scans.receive, NOTICE_PATHS),
             *rest_admin.routes(self.queues, self.stalls, self._read_runs),
+            *rest_alerts.routes(self.alerts),
             *operations.routes(self._readiness, exposition(self.figures)),
         ]
         return [*routes, openapi.route(routes)]
@@ -531,6 +544,7 @@ def openapi_text() -> str:
         *rest_renewals.routes(nothing, nothing, nothing),
         *rest_payments.routes(nothing),
         *rest_admin.routes(nothing, nothing, nothing),
+        *rest_alerts.routes(nothing),
         *operations.routes(nothing, nothing),
     ]
     text = msgspec.json.format(msgspec.json.encode(openapi.document(routes)), indent=2)

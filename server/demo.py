@@ -18,6 +18,7 @@ from queueing.model import Actor
 from queueing.stalls.service import Stalls
 from server import app as wiring
 from server.config import Config, load
+from server.wechatpay import V2_NATIVE
 
 FOLDER = Path("var/demo")
 ADMIN_OPENID = "demo-admin"
@@ -58,16 +59,18 @@ class Simulated(msgspec.Struct, frozen=True):
 
 async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
     """Serve until told to stop. The simulators and the rush are processes of their own."""
+    port = _free_port(port)
     processes = [
         await _spawn(
             *("simulators", "--wechat-port", "0", "--xiaomai-port", "0", "--erp-port", "0"),
             *("--keys-dir", str(_folder() / "keys")),
+            *("--native-notify-url", f"http://127.0.0.1:{port}{V2_NATIVE}"),
         )
     ]
     running: wiring.App | None = None
     try:
         wechat = await _introduce(processes[0])
-        config = demo_config(_free_port(port), wechat)
+        config = demo_config(port, wechat)
         running = await wiring.start(config)
         await seed(running.stalls, running.people)
         token = await _sign_in(running.people)

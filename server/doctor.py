@@ -1,10 +1,15 @@
 """`run.py doctor`: reach everything the server depends on, and say how it is."""
 
+import secrets
+
 from accounts.model import App, AppNotConfigured, WeChatRefused, WeChatUnavailable
 from accounts.wechat import MiniProgram
+from payments.gateway import GatewayError
+from payments.wechat.v3 import WeChatPayV3
 from server.clock import now
 from server.config import Config
 from server.doorbell import Doorbell
+from server.wechatpay import WeChatPay
 from sql.database import Database, open_database
 from sql.errors import DatabaseError, DatabaseInUse
 from sql.events import heads
@@ -15,6 +20,10 @@ Finding = tuple[str, bool, str]
 
 async def examine(config: Config) -> list[Finding]:
     """Look at each part, one after another."""
+    return [*await _own(config), await _wechatpay(config)]
+
+
+async def _own(config: Config) -> list[Finding]:
     try:
         db = await open_database(config.database.url, now=now)
     except DatabaseInUse:
@@ -81,3 +90,30 @@ async def _token(client: MiniProgram, app: App) -> tuple[bool, str]:
     except WeChatUnavailable as error:
         return False, str(error)
     return True, "gives us a token"
+
+
+async def _wechatpay(config: Config) -> Finding:
+    """A word goes to WeChat Pay and comes back, signed and sealed both ways; no money does."""
+    try:
+        pay = WeChatPay(config, now=now)
+    except (OSError, ValueError) as error:
+        return "wechat pay", False, str(error)
+    try:
+        if pay.v3 is None:
+            return "wechat pay", True, "off: an APIv3 key or the merchant's key is not set"
+        is_well, word = await _echo(pay.v3)
+    finally:
+        await pay.close()
+    return "wechat pay", is_well, word
+
+
+async def _echo(v3: WeChatPayV3) -> tuple[bool, str]:
+    try:
+        echo = await v3.echo(secrets.token_hex(8))
+    except GatewayError as error:
+        return False, str(error)
+    if not echo.has_echoed:
+        return False, "says another word than ours"
+    if not echo.has_decrypted:
+        return False, "does not read what we seal for it"
+    return True, "takes our signature, and we read its own"

@@ -17,10 +17,12 @@ from payments.notices.service import (
     ScoreTold,
     Told,
 )
+from payments.scans.model import Codes
 from payments.service import NoGateway
 from payments.wechat import notices_v2
 from payments.wechat.combined import CombinedGateway
 from payments.wechat.keys import load_keys
+from payments.wechat.native import StandingCodes
 from payments.wechat.notices_v3 import (
     NoticeReader,
     PermissionChanged,
@@ -42,10 +44,11 @@ log = logging.getLogger("callme.wechatpay")
 # Where WeChat tells us, below the notify base.
 V2_PAY = "/notify/wechatpay/v2/pay"
 V2_REFUND = "/notify/wechatpay/v2/refund"
+V2_NATIVE = "/notify/wechatpay/v2/native"
 V3 = "/notify/wechatpay/v3"
 DEFAULT = "https://api.mch.weixin.qq.com"
 FALLBACK = "https://api2.mch.weixin.qq.com"
-NOTICE_PATHS = {V2_PAY: "xml", V2_REFUND: "xml", V3: "json"}
+NOTICE_PATHS = {V2_PAY: "xml", V2_REFUND: "xml", V2_NATIVE: "scan", V3: "json"}
 
 
 class WeChatPay:
@@ -55,6 +58,7 @@ class WeChatPay:
         pay = config.wechatpay
         self.gateway: Gateway = NoGateway()
         self.readers: dict[str, Reader] = {}
+        self.codes: Codes | None = None
         self.who_we_are = WhoWeAre()
         self.v3: WeChatPayV3 | None = None
         self.payscore: Payscore | None = None
@@ -86,6 +90,7 @@ class WeChatPay:
             certificate=certificate if pay.url.startswith("https:") else None,
         )
         self._closing.append(v2.aclose)
+        self.codes = StandingCodes(self._merchant, v2)
         self.readers = {V2_PAY: self._read_payment, V2_REFUND: self._read_refund}
         if pay.api_v3_key and pay.merchant_key_file:
             self._set_up_v3(config, now)

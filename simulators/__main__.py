@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -41,6 +41,11 @@ CABINETS = {"XM-0001": 1, "XM-0002": 2, "XM-0003": 1, "XM-0004": 1, "XM-0005": 2
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the payment side keeps its keys; without it they end with the process.",
 )
+@click.option(
+    "--native-notify-url",
+    default="",
+    help="Where the merchant is told of scanned standing codes (native mode one).",
+)
 def main(
     *,
     wechat_port: int,
@@ -48,41 +53,45 @@ def main(
     erp_port: int,
     wechat_tls_port: int | None,
     keys_dir: Path | None,
+    native_notify_url: str,
 ) -> None:
     """Run the simulators; one JSON line on stdout for each that listens."""
     click.echo("simulators: this is no WeChat, and its payments are worth no money", err=True)
-    asyncio.run(run(wechat_port, xiaomai_port, erp_port, wechat_tls_port, keys_dir))
+    ports = Ports(wechat_port, xiaomai_port, erp_port, wechat_tls_port)
+    asyncio.run(run(ports, keys_dir, native_notify_url))
 
 
-async def run(
-    wechat_port: int,
-    xiaomai_port: int,
-    erp_port: int,
-    tls_port: int | None,
-    keys_dir: Path | None,
-) -> None:
+class Ports(NamedTuple):
+    """0 takes a free one; tls: None for no TLS."""
+
+    wechat: int
+    xiaomai: int
+    erp: int
+    tls: int | None
+
+
+async def run(ports: Ports, keys_dir: Path | None, native_notify_url: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
     async with AsyncExitStack() as running:
-        await start_wechat(running, wechat_port, tls_port, keys_dir)
-        await start_xiaomai(running, xiaomai_port)
-        await start_erp(running, erp_port)
+        await start_wechat(
+            running, ports, WeChat(keys_dir=keys_dir, native_notify_url=native_notify_url)
+        )
+        await start_xiaomai(running, ports.xiaomai)
+        await start_erp(running, ports.erp)
         await stop.wait()
 
 
-async def start_wechat(
-    running: AsyncExitStack, port: int, tls_port: int | None, keys_dir: Path | None
-) -> None:
-    wechat = WeChat(keys_dir=keys_dir)
+async def start_wechat(running: AsyncExitStack, ports: Ports, wechat: WeChat) -> None:
     running.push_async_callback(wechat.stop)
-    with listening("wechat", port):
-        await wechat.start(port)
+    with listening("wechat", ports.wechat):
+        await wechat.start(ports.wechat)
     introduction = {"name": "wechat", "url": wechat.url, "apps": APPS}
     pay = wechat.pay.introduction(wechat.url)
-    if tls_port is not None:
-        pay["tls_url"] = await wechat.start_tls(tls_port)
+    if ports.tls is not None:
+        pay["tls_url"] = await wechat.start_tls(ports.tls)
         pay["tls_ca_file"] = str(wechat.pay.tls_certificate_file)
     introduce({**introduction, "is_simulator": True, "pay": pay})
 

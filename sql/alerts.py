@@ -6,7 +6,7 @@ Both are rows for a person to read; nothing is ever mended because of them.
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sql.tables.payments import alerts, incidents
@@ -56,6 +56,12 @@ def clear_alert(tx: Tx, kind: str, subject: str) -> bool:
     return _change(tx, kind, subject, open=None, cleared_at=tx.now)
 
 
+def clear_one(tx: Tx, alert_id: int) -> bool:
+    """As clear_alert, of one row; whether it was open."""
+    mine = update(alerts).where(alerts.c.id == alert_id, alerts.c.open == 1)
+    return tx.execute(mine.values(open=None, cleared_at=tx.now)).rowcount > 0
+
+
 def _change(tx: Tx, kind: str, subject: str, **values: object) -> bool:
     changed = update(alerts).where(
         alerts.c.kind == kind, alerts.c.subject == subject, alerts.c.open == 1
@@ -79,6 +85,23 @@ def last_alerts(tx: Tx, most: int = 100, before: int | None = None) -> list[Aler
     """Alerts, cleared or not, newest first; those with an id below `before` when it is given."""
     query = select(alerts).order_by(alerts.c.id.desc()).limit(most)
     return _alerts(tx, query if before is None else query.where(alerts.c.id < before))
+
+
+def find_alert(tx: Tx, alert_id: int) -> Alert | None:
+    found = _alerts(tx, select(alerts).where(alerts.c.id == alert_id))
+    return found[0] if found else None
+
+
+def alerts_page(
+    tx: Tx, *, kind: str = "", is_open: bool, offset: int, most: int
+) -> tuple[int, list[Alert]]:
+    """Alerts that are open, or that were cleared, newest first; and how many there are in all."""
+    where = [alerts.c.open == 1 if is_open else alerts.c.open.is_(None)]
+    if kind:
+        where.append(alerts.c.kind == kind)
+    total = tx.execute(select(func.count()).select_from(alerts).where(*where)).scalar_one()
+    chosen = select(alerts).where(*where).order_by(alerts.c.id.desc())
+    return total, _alerts(tx, chosen.offset(offset).limit(most))
 
 
 def _alerts(tx: Tx, query: Any) -> list[Alert]:
@@ -111,6 +134,18 @@ def last_incidents(
         query = query.where(incidents.c.kind == kind)
     if before is not None:
         query = query.where(incidents.c.id < before)
+    return _incidents(tx, query)
+
+
+def incidents_page(tx: Tx, *, kind: str = "", offset: int, most: int) -> tuple[int, list[Incident]]:
+    """Incidents, newest first; and how many there are in all."""
+    where = [incidents.c.kind == kind] if kind else []
+    total = tx.execute(select(func.count()).select_from(incidents).where(*where)).scalar_one()
+    chosen = select(incidents).where(*where).order_by(incidents.c.id.desc())
+    return total, _incidents(tx, chosen.offset(offset).limit(most))
+
+
+def _incidents(tx: Tx, query: Any) -> list[Incident]:
     return [
         Incident(row.id, row.kind, row.subject, row.text, row.raw, row.at)
         for row in tx.execute(query)

@@ -5,6 +5,7 @@ The fixtures of a running server (`app`, `http_client`, `base_url`) are in tests
 
 import ipaddress
 import os
+import random
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary_folder()))
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
+# `make torture` asks for so many.
+FULL_ROUNDS = 200
+
 # A busy machine is no defect of ours, so no example is judged by its time.
 hypothesis.settings.register_profile("callme", deadline=None)
 hypothesis.settings.load_profile("callme")
@@ -47,6 +51,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def torture_rounds(request: pytest.FixtureRequest) -> int:
     rounds: int = request.config.getoption("--rounds")
     return rounds
+
+
+@pytest.fixture
+def torture_share(torture_rounds: int) -> float:
+    """How much to do of a torture that has a figure to reach.
+
+    At 200 rounds all of it, which may take an hour; at the three of an ordinary run a
+    five-hundredth, which takes a second.
+    """
+    return float((torture_rounds / FULL_ROUNDS) ** 1.5)
+
+
+@pytest.fixture
+def dice(record_property: Callable[[str, object], None]) -> random.Random:
+    """Another seed each time; `CALLME_SEED=… pytest …` rolls a failed one again."""
+    seed = int(os.environ.get("CALLME_SEED") or random.randrange(2**32))
+    print(f"CALLME_SEED={seed}")  # noqa: T201 - shown by pytest with a failure.
+    record_property("CALLME_SEED", seed)
+    return random.Random(seed)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have recorded, seeds and figures, unless pytest is to be quiet."""
+    if terminalreporter.verbosity < 0:
+        return
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call" and report.user_properties:
+            told = ", ".join(f"{name}={value}" for name, value in report.user_properties)
+            terminalreporter.write_line(f"{report.nodeid}: {told} in {report.duration:.0f} s")
 
 
 # ---------------------------------------------------------------- time, log, network

@@ -6,11 +6,14 @@ A story is a list of steps:
     {"who": "seller", "hears": {…}}     the frame that comes
     {"who": "seller", "asks": "POST /api/v1/…", "headers": {…}, "body": {…},
      "status": 201, "etag": "…", "answer": {…}}
+    {"who": "seller", "asks": "GET /api/v1/…", "status": 200, "type": "image/png"}
     {"who": "diner", "query": {…}, "answer": {…}}      the old dialect over HTTP
+    {"who": "WeChat", "tells": "/notify/…", "xml": {…}, "status": 200, "answer": {…}}
     {"seconds": 3}                      time passes
 
 `<token>` and `<key>` are those of who speaks; any other `<name>` is learned when it first comes and
-must be the same from then on, except `<request_id>`, which is new each time.
+must be the same from then on, except `<request_id>`, which is new each time, and `<sign>`, which
+WeChat makes of what it tells. Among the tags of XML they are shown in square brackets.
 """
 
 import json
@@ -21,9 +24,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from server.app import App
+from simulators.wechat.pay.merchant import API_V2_KEY
+from simulators.wechat.pay.signing import SignType, sign_v2
 from tests.clock import Clock
 from tests.edge.web import Web
 from tests.handlers.live import Client
+from tests.payments.wechat.speech import fields_of
 
 WIRE = Path(__file__).parent / "wire"
 PLACEHOLDER = re.compile(r"<([a-z_]+)>")
@@ -62,6 +68,8 @@ class Stage:
                 await self._ask(step)
             elif "query" in step:
                 await self._query(step)
+            elif "tells" in step:
+                await self._tell(step)
             else:
                 await self._speak(step)
         left = {who: messages for who, messages in self._early.items() if messages}
@@ -75,7 +83,7 @@ class Stage:
 
     async def _ask(self, step: Step) -> None:
         who = step["who"]
-        method, target = step["asks"].split(" ")
+        method, target = (await self._filled(who, step["asks"])).split(" ")
         headers = dict(await self._filled(who, step.get("headers", {})))
         async with Web(self._app.port) as web:
             answer = await web.ask(
@@ -85,6 +93,10 @@ class Stage:
                 headers=headers.items(),
                 token=(await self._person(who)).get("token", ""),
             )
+        if "type" in step:
+            kind = {"status": answer.status, "type": answer.header("content-type")}
+            self._compare(who, {name: step[name] for name in kind}, kind)
+            return
         body = answer.json if answer.body else None
         heard = {"status": answer.status, "etag": answer.header("etag"), "answer": body}
         told = {"status": step["status"], "etag": step.get("etag", ""), "answer": step["answer"]}
@@ -98,6 +110,19 @@ class Stage:
         async with Web(self._app.port) as web:
             answer = await web.ask("POST", "/", body=form, headers=head)
         self._compare(who, step["answer"], answer.json)
+
+    async def _tell(self, step: Step) -> None:
+        who = step["who"]
+        fields: dict[str, str] = await self._filled(who, step["xml"])
+        if fields["sign"] == "<sign>":
+            # The phone's scan is signed with MD5, whatever orders are signed with.
+            kind: SignType = "MD5" if "product_id" in fields else "HMAC-SHA256"
+            fields["sign"] = sign_v2(fields, API_V2_KEY, kind)
+        head = [("Content-Type", "text/xml; charset=utf-8")]
+        async with Web(self._app.port) as web:
+            answer = await web.ask("POST", step["tells"], body=_xml(fields).encode(), headers=head)
+        heard = {"status": answer.status, "answer": fields_of(answer.body)}
+        self._compare(who, {name: step[name] for name in heard}, heard)
 
     async def _speak(self, step: Step) -> None:
         who = step["who"]
@@ -134,7 +159,9 @@ class Stage:
         app = name.split(maxsplit=1)[0]
         if app not in {"diner", "seller", "admin"}:
             return {}
-        openid = "admin-li" if app == "admin" else f"openid-of-the-{name.replace(' ', '-')}"
+        openid = f"openid-of-the-{name.replace(' ', '-')}"
+        if app == "admin":
+            openid = "admin-li" if name == app else name.replace(" ", "-")
         program = "diner" if app == "diner" else "seller"
         opened = await self._app.people.sign_in(program, f"sim:{openid}:story")  # type: ignore[arg-type]
         return {"token": opened.jwt, "key": opened.key_hex}
@@ -199,9 +226,14 @@ def _lines(step: Step) -> list[str]:
     if "query" in step:
         form = "&".join(f"{name}={value}" for name, value in step["query"].items())
         return [f"{who} → {form}", f"{who} ← {_json(step['answer'])}"]
+    if "tells" in step:
+        told = [f"{who} → POST {step['tells']}", f"         {_shown(step['xml'])}"]
+        return [*told, f"{who} ← {step['status']} {_shown(step['answer'])}"]
     asked = [f"{who} → {step['asks']}"]
     asked += [f"         {name}: {value}" for name, value in step.get("headers", {}).items()]
     asked += [f"         {_json(step['body'])}"] if "body" in step else []
+    if "type" in step:
+        return [*asked, f"{who} ← {step['status']} {step['type']}"]
     answered = f"{who} ← {step['status']}"
     answered += f" ETag: {step['etag']}" if "etag" in step else ""
     return [*asked, answered + (f" {_json(step['answer'])}" if step["answer"] is not None else "")]
@@ -209,3 +241,11 @@ def _lines(step: Step) -> list[str]:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _xml(fields: Mapping[str, str]) -> str:
+    return f"<xml>{''.join(f'<{name}>{value}</{name}>' for name, value in fields.items())}</xml>"
+
+
+def _shown(fields: Mapping[str, str]) -> str:
+    return _xml({name: PLACEHOLDER.sub(r"[\1]", value) for name, value in fields.items()})

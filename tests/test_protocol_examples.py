@@ -9,11 +9,20 @@ import pytest
 
 from queueing.model import Actor
 from server.app import App
+from simulators.wechat import WeChat
 from tests import stories
 from tests.clock import Clock
+from tests.edge.money import pay_settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "protocol.md"
 BLOCK = re.compile(r"<!-- tests/wire/([a-z_]+)\.json -->\n+```text\n(.*?)\n```", re.DOTALL)
+
+
+@pytest.fixture
+def settings(settings: dict[str, str], wechat: WeChat) -> dict[str, str]:
+    """With WeChat Pay, and a second administrator to approve what the first one asks for."""
+    admins = {"CALLME_QUEUE__ADMIN_OPENIDS": "admin-li,admin-zhao"}
+    return {**settings, **pay_settings(wechat), **admins}
 
 
 @pytest.fixture
@@ -21,6 +30,8 @@ async def stage(app: App, clock: Clock) -> AsyncIterator[stories.Stage]:
     """A server with one stall, 兰州拉面, with six months left and nobody signed up."""
     values = {"name": "兰州拉面", "phone": "13800000001", "menu": ("牛肉拉面", "刀削面")}
     await app.stalls.create(values, months=6, by=Actor("admin"))
+    # WeChat is asked, and given refunds, when a story says so.
+    await app.settling.stop()
     stage = stories.Stage(app, clock)
     yield stage
     stage.leave()

@@ -14,7 +14,9 @@ from sql.transaction import insert_missing
 
 _CHUNK: Final = 1000
 _HEAD: Final = 1
-_BROKEN: Final = "audit.broken"
+
+BROKEN: Final = "audit.broken"
+"""The kind of the alert that the chain is not whole."""
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -93,9 +95,9 @@ def verify(tx: Tx) -> int | None:
 def tell(tx: Tx, broken: int | None) -> None:
     """Raise the alert of a broken chain, or clear it."""
     if broken is None:
-        clear_alert(tx, _BROKEN, "staff_audit")
+        clear_alert(tx, BROKEN, "staff_audit")
     else:
-        raise_alert(tx, _BROKEN, "staff_audit", f"line {broken} is not what was written")
+        raise_alert(tx, BROKEN, "staff_audit", f"line {broken} is not what was written")
 
 
 def page(tx: Tx, wanted: Filter, *, offset: int, most: int) -> tuple[int, list[Entry]]:

@@ -26,6 +26,10 @@ class Permission(enum.Enum):
     PAYMENTS_READ = "payments.read"
     PAYMENTS_REFUND = "payments.refund"
     BILLS_READ = "bills.read"
+    BILLS_EXPLAIN = "bills.explain"
+    ALERTS_READ = "alerts.read"
+    ALERTS_CLEAR = "alerts.clear"
+    INCIDENTS_RAW = "incidents.raw"
     AUDIT_READ = "audit.read"
     ACCOUNTS_MANAGE = "accounts.manage"
     STORES_READ = "stores.read"
@@ -60,7 +64,11 @@ _ALLOWED: Final[Mapping[Permission, frozenset[str]]] = {
     Permission.JOBS_READ: frozenset({"owner", "operator", "readonly"}),
     Permission.PAYMENTS_READ: frozenset({"owner", "finance", "support", "readonly"}),
     Permission.PAYMENTS_REFUND: frozenset({"owner", "finance"}),
-    Permission.BILLS_READ: frozenset({"owner", "finance"}),
+    Permission.BILLS_READ: frozenset({"owner", "finance", "support", "readonly"}),
+    Permission.BILLS_EXPLAIN: frozenset({"owner", "finance"}),
+    Permission.ALERTS_READ: frozenset({"owner", "operator", "finance", "readonly"}),
+    Permission.ALERTS_CLEAR: frozenset({"owner", "finance"}),
+    Permission.INCIDENTS_RAW: frozenset({"owner", "finance"}),
     Permission.AUDIT_READ: frozenset({"owner", "finance"}),
     Permission.ACCOUNTS_MANAGE: frozenset({"owner"}),
     Permission.STORES_READ: _EVERYONE,

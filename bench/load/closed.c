@@ -1,11 +1,13 @@
 /* Closed loops: each connection asks, waits for its answer, asks again.
  *
- * http          the plan's method, path and body, over and over
+ * http          the plan's method, path and body, over and over; of several
+ *               bodies each once, and then no more
  * ws-roundtrip  the frame of --request, until the answer with its id
  * idle          asks nothing: opens, signs in and holds */
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "load.h"
 
@@ -13,15 +15,39 @@ static struct plan plan;
 static struct conn *conns;
 static struct stats latencies;
 static uint64_t failures;
+static uint64_t answers; /* Right ones, those of the warm-up too. */
+static uint64_t starved; /* Connections that had said all there was to say. */
 static bool stopped;
+
+/* What to post next, NULL when there is no more. */
+static const char *next_body(struct conn *c)
+{
+    const struct plan_line *line = c->plan;
+    if (line->bodies_count <= 1)
+        return line->bodies_count ? line->bodies[0] : "";
+    return c->bodies_said < line->bodies_count ? line->bodies[c->bodies_said++] : NULL;
+}
 
 static void ask(struct conn *c)
 {
     if (stopped)
         return;
+    const char *said = c->plan->wire == WIRE_WS ? options.request : next_body(c);
+    if (!said) {
+        starved++;
+        return;
+    }
     c->request_id++;
     c->sent_ns = now_ns();
-    conn_say(c, c->plan->wire == WIRE_WS ? options.request : c->plan->body);
+    conn_say(c, said);
+}
+
+static bool is_expected(const struct conn *c, const struct message *message)
+{
+    const char *expect = c->plan->expect;
+    if ((uint32_t)message->status != options.status)
+        return false;
+    return !expect || memmem(message->body.at, message->body.len, expect, strlen(expect));
 }
 
 static void answered(struct conn *c, const struct message *message)
@@ -32,7 +58,9 @@ static void answered(struct conn *c, const struct message *message)
             return;
         if (json_is(message->body, "ok", "false"))
             failures++;
-    } else if ((uint32_t)message->status != options.status) {
+    } else if (is_expected(c, message)) {
+        answers++;
+    } else {
         failures++;
     }
     stats_add(&latencies, message->at_ns - c->sent_ns);
@@ -63,8 +91,9 @@ static void run_closed_loop(void)
     double took_s = (double)(now_ns() - begun) / NS_PER_S;
     stopped = true;
     printf("{\"phase\":\"result\",\"count\":%" PRIu64 ",\"failures\":%" PRIu64
-           ",\"closed\":%" PRIu64 ",\"seconds\":%.3f,\"rate\":%.1f,",
-           latencies.count, failures, closed_by_server, took_s,
+           ",\"answers\":%" PRIu64 ",\"starved\":%" PRIu64 ",\"closed\":%" PRIu64
+           ",\"seconds\":%.3f,\"rate\":%.1f,",
+           latencies.count, failures, answers, starved, closed_by_server, took_s,
            (double)latencies.count / took_s);
     stats_print(&latencies, "");
     puts("}");

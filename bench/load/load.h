@@ -45,7 +45,9 @@ struct plan_line {
     char *path;
     char *method;
     char *headers; /* "Name: value\r\n" for each header field. */
-    char *body;
+    char **bodies; /* One is said over and over; of several each is said once. */
+    uint32_t bodies_count;
+    char *expect; /* What the body of an answer must contain; may be NULL. */
     char *says[SAYS_MAX]; /* Frames of the sign-in, each answered before the next. */
     uint32_t says_count;
     bool greeted; /* The server speaks first; wait for that before the first frame. */
@@ -95,6 +97,7 @@ struct conn {
     /* The work in hand; each mode uses what it needs. */
     uint64_t request_id;
     uint64_t sent_ns;
+    uint32_t bodies_said;
     uint64_t ticket;
     uint32_t number;
     uint64_t kept_ticket;

@@ -2,8 +2,8 @@
  *
  * One connection a line, fields name=value parted by tabs; connection i uses
  * line i modulo the number of lines.  Fields: wire (ws, http), path, method,
- * header (repeatable), body, greeted (yes), say (repeatable), key, stall,
- * topic, issue, finish, publish, replied (no).
+ * header (repeatable), body (repeatable), expect, greeted (yes), say
+ * (repeatable), key, stall, topic, issue, finish, publish, replied (no).
  *
  * In what is said, @id@ @key@ @stall@ @ticket@ @number@ @seq@ @nonce@ and
  * @since@ are filled in; any other @ stands for itself. */
@@ -47,6 +47,18 @@ static void add_header(struct plan_line *line, const char *header)
     snprintf(line->headers + before, needed - before, "%s\r\n", header);
 }
 
+static void add_body(struct plan_line *line, const char *body)
+{
+    /* Doubled whenever the count is a power of two. */
+    uint32_t count = line->bodies_count;
+    if (!(count & (count - 1))) {
+        line->bodies = realloc(line->bodies, (count ? count * 2 : 1) * sizeof *line->bodies);
+        if (!line->bodies)
+            die("out of memory");
+    }
+    line->bodies[line->bodies_count++] = copy(body);
+}
+
 static void add_say(struct plan_line *line, const char *frame)
 {
     if (line->says_count == SAYS_MAX)
@@ -65,7 +77,9 @@ static void set_field(struct plan_line *line, const char *name, const char *valu
     else if (!strcmp(name, "header"))
         add_header(line, value);
     else if (!strcmp(name, "body"))
-        line->body = copy(value);
+        add_body(line, value);
+    else if (!strcmp(name, "expect"))
+        line->expect = copy(value);
     else if (!strcmp(name, "greeted"))
         line->greeted = !strcmp(value, "yes");
     else if (!strcmp(name, "say"))

@@ -90,10 +90,10 @@ class Inbox:
         try:
             told = await reader(raw, headers)
         except BadMessage as error:
-            await self._keep_bad(notice, type(error).__name__)
+            await self.refuse(notice, error)
             raise
         verdict = await self._told(notice, told)
-        self._count(verdict)
+        self.count(verdict)
         return verdict
 
     async def _told(self, notice: Notice, told: Told) -> str:
@@ -125,9 +125,10 @@ class Inbox:
             await self._db.write(_note_failed, notice, number)
             raise
 
-    async def _keep_bad(self, notice: Notice, why: str) -> None:
-        """For a person to look at; a flood is counted only."""
-        self._count(why)
+    async def refuse(self, notice: Notice, error: BadMessage) -> None:
+        """Keep what is not WeChat's for a person to look at; a flood is counted only."""
+        why = type(error).__name__
+        self.count(why)
         now = self._db.now()
         if now < self._full_until <= now + DAY_MS:
             return
@@ -135,7 +136,7 @@ class Inbox:
         has_room = await self._db.write(keep_bad, kept, since=now - DAY_MS, most=BAD_A_DAY)
         self._full_until = 0 if has_room else now + 60 * MINUTE_MS
 
-    def _count(self, verdict: str) -> None:
+    def count(self, verdict: str) -> None:
         self.counts[verdict] = self.counts.get(verdict, 0) + 1
 
     async def sweep(self) -> int:

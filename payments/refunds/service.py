@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accounts.audit.model import By
 from payments.gateway import (
     Gateway,
     GatewayError,
@@ -13,7 +14,7 @@ from payments.gateway import (
     Unknown,
 )
 from payments.model import Actions, Refund, RefundNotFailed, RefundStatus
-from payments.refunds import store
+from payments.refunds import audited, store
 from sql.alerts import raise_alert
 from sql.database import Database
 
@@ -112,7 +113,7 @@ class Refunds:
                 return await self._settle(out_refund_no, found)
         return refund
 
-    async def withdraw(self, out_refund_no: str, *, by: int, reason: str) -> Refund:
+    async def withdraw(self, out_refund_no: str, *, by: By, reason: str) -> Refund:
         """Give a failed refund up, once WeChat says that it will never pay it.
 
         Raises RefundNotFound, RefundNotFailed, GatewayError.
@@ -120,4 +121,4 @@ class Refunds:
         found = await self._found(out_refund_no)
         if found.state not in {RefundState.CLOSED, RefundState.NOT_FOUND}:
             raise RefundNotFailed
-        return await self._db.write(store.withdraw, out_refund_no, by=by, reason=reason)
+        return await self._db.write(audited.withdraw, out_refund_no, by=by, reason=reason)

@@ -132,12 +132,13 @@ def verify(proof: Proof, body: bytes, key: RSAPublicKey) -> None:
 
 
 def is_signed(message: bytes, signature: str, key: RSAPublicKey) -> bool:
-    """signature: in base64, by the strict book."""
+    """signature: in base64, by the strict book, which leaves no bit over to be changed."""
     try:
-        key.verify(base64.b64decode(signature, validate=True), message, PKCS1v15(), SHA256())
+        decoded = base64.b64decode(signature, validate=True)
+        key.verify(decoded, message, PKCS1v15(), SHA256())
     except (ValueError, InvalidSignature):
         return False
-    return True
+    return base64.b64encode(decoded).decode() == signature
 
 
 def unseal(key: ApiV3Key, *, ciphertext: str, nonce: str, associated_data: str) -> bytes:

@@ -6,11 +6,14 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from payments.gateway import TradeType
+from payments.qr import QrOptions
 from queueing.messages import StallForSeller
+
+Months = Annotated[int, Meta(ge=1, le=36)]
 
 
 class RenewalNew(msgspec.Struct, frozen=True):
-    months: Annotated[int, Meta(ge=1, le=36)]
+    months: Months
     trade_type: TradeType = TradeType.JSAPI
 
 
@@ -23,6 +26,23 @@ class RenewalOrder(msgspec.Struct, frozen=True, kw_only=True):
     amount_fen: int
     code_url: str | UnsetType = UNSET
     wx_request_payment: dict[str, Any] | UnsetType = UNSET
+
+
+class StandingAsked(msgspec.Struct, frozen=True):
+    months: Months = 1
+
+
+class StandingQr(QrOptions, frozen=True, kw_only=True):
+    months: Months = 1
+
+
+class StandingCode(msgspec.Struct, frozen=True, kw_only=True):
+    """A code that may be printed. code_url: the text of it; amount_fen: at today's price."""
+
+    product_id: str
+    months: int
+    amount_fen: int
+    code_url: str
 
 
 class OwnStall(StallForSeller, kw_only=True):

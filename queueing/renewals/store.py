@@ -6,8 +6,9 @@ from sqlalchemy import insert, select, update
 
 from payments.gateway import PaymentFact
 from payments.model import CannotFulfil, Debt, Refund
+from payments.scans.model import NotForSale
 from payments.store import owe
-from queueing.model import NotYourStall, StallNotFound
+from queueing.model import NotYourStall, Stall, StallNotFound
 from queueing.stalls import store as stalls
 from queueing.store import load_stalls
 from sql.database import Tx
@@ -15,6 +16,9 @@ from sql.tables.queueing import stall_purchases
 
 # The kind of our debts.
 MONTHS = "stall_months"
+
+# What one payment may buy.
+MONTHS_MAX = 36
 
 
 def owe_months(
@@ -26,18 +30,42 @@ def owe_months(
         raise StallNotFound
     if seller not in stall.sellers:
         raise NotYourStall
+    return _owe(
+        tx, stall, payer_id=seller, months=months, price_fen=price_fen, expires_at=expires_at
+    )
+
+
+def owe_scanned(tx: Tx, numbers: tuple[int, ...], *, price_fen: int, expires_at: int) -> Debt:
+    """Let whoever has scanned a stall's code owe for months: (stall, months). Raises NotForSale.
+
+    Nobody of ours is the payer: a phone is no account, and anybody may pay for a stall.
+    """
+    if len(numbers) != 2 or numbers[1] > MONTHS_MAX:
+        raise NotForSale("没有这个商品")
+    stall_id, months = numbers
+    stall = load_stalls(tx, [stall_id]).get(stall_id)
+    if stall is None:
+        raise NotForSale("没有这个摊位")
+    if stall.disabled:
+        raise NotForSale("这个摊位已停用")
+    return _owe(tx, stall, payer_id=0, months=months, price_fen=price_fen, expires_at=expires_at)
+
+
+def _owe(
+    tx: Tx, stall: Stall, *, payer_id: int, months: int, price_fen: int, expires_at: int
+) -> Debt:
     debt = owe(
         tx,
         kind=MONTHS,
-        subject=stall_id,
-        payer_id=seller,
+        subject=stall.id,
+        payer_id=payer_id,
         amount_fen=months * price_fen,
         description=f"{stall.name} {months}个月"[:40],
         expires_at=expires_at,
     )
     row = {
         "debt_id": debt.id,
-        "stall_id": stall_id,
+        "stall_id": stall.id,
         "months": months,
         "bought_at": tx.now,
         "delivered_at": None,

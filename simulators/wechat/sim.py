@@ -39,11 +39,17 @@ class WeChat:
 
     Given a start_s its clock stands there until it is turned (`clock.advance`). Without a
     keys_dir the keys of the payment side are this process's own and end with it.
+    native_notify_url: what the merchant has set for scans of standing codes.
     """
 
-    def __init__(self, start_s: float | None = None, keys_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        start_s: float | None = None,
+        keys_dir: Path | None = None,
+        native_notify_url: str = "",
+    ) -> None:
         self.clock = VirtualClock(start_s)
-        self.pay = WeChatPay(self.clock, keys_dir)
+        self.pay = WeChatPay(self.clock, keys_dir, native_notify_url)
         self.apps = {app.appid: app for app in APPS}
         self.url = ""
         self._servers: list[HTTPServer] = []

@@ -254,6 +254,22 @@ async def test_errors_and_logs_never_hold_the_secret_or_the_code(
     assert code not in told
 
 
+async def test_addresses_are_not_logged(
+    make_program: MakeProgram,
+    wechat: WeChat,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By this client's own doing, not by that of another which was made before."""
+    monkeypatch.setattr(logging.getLogger("httpx"), "filters", [])
+    program = make_program(wechat.url)
+
+    with caplog.at_level(logging.INFO):
+        await program.code_to_openid("diner", wechat.logins.make_code(openid="o-1"))
+
+    assert DINER_SECRET not in caplog.text
+
+
 # ---------------------------------------------------------------- messages
 
 

@@ -216,6 +216,37 @@ async def test_another_status_than_the_expected_is_a_failure(port: int) -> None:
     assert figures["failures"] == figures["count"] > 0
 
 
+@pytest.mark.parametrize(("said", "fails"), [("doneSuccess", False), ("no such word", True)])
+async def test_an_answer_must_say_what_is_expected(port: int, said: str, fails: bool) -> None:
+    form = "Content-Type: application/x-www-form-urlencoded"
+    plan = [line(wire="http", path="/", header=form, body="query=done&marchSn=1", expect=said)]
+
+    figures = await asyncio.to_thread(
+        generator.run, "http", port, plan, connections=2, warmup=0, seconds=0.1
+    )
+
+    assert figures["failures"] == (figures["count"] if fails else 0)
+    assert figures["answers"] == figures["count"] - figures["failures"]
+    assert figures["count"] > 0
+
+
+async def test_of_several_bodies_each_is_posted_once(port: int, stall: Stall) -> None:
+    form = "Content-Type: application/x-www-form-urlencoded"
+    plan = [
+        line(
+            wire="http", path="/", header=form, body=[f"query=q{n}{c}&marchSn=1" for n in range(9)]
+        )
+        for c in "ab"
+    ]
+
+    figures = await asyncio.to_thread(
+        generator.run, "http", port, plan, connections=2, warmup=0, seconds=0.3
+    )
+
+    assert stall.requests == {f"q{n}{c}": 1 for n in range(9) for c in "ab"}
+    assert (figures["answers"], figures["starved"]) == (18, 2)
+
+
 async def test_a_refused_sign_in_ends_the_measurement(port: int, stall: Stall) -> None:
     stall.mistakes.add("refuses")
 

@@ -1,7 +1,5 @@
 """The whole server with people in it, as the tests of its edge use it."""
 
-import os
-import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -37,11 +35,3 @@ async def world(app: App, clock: Clock, wechat: WeChat) -> World:
 async def web(app: App) -> AsyncIterator[Web]:
     async with Web(app.port) as client:
         yield client
-
-
-@pytest.fixture
-def dice() -> random.Random:
-    """Another seed each time; `CALLME_SEED=… pytest …` rolls a failed one again."""
-    seed = int(os.environ.get("CALLME_SEED") or random.randrange(2**32))
-    print(f"CALLME_SEED={seed}")  # noqa: T201 - shown by pytest with a failure.
-    return random.Random(seed)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import insert
 
+from accounts.audit.model import By
 from payments.gateway import PaymentFact, Refunded, RefundState
 from payments.model import Actions, Debt
 from payments.refunds import store as refund_store
 from payments.store import owe
 from server.app import App
 from simulators.wechat import WeChat
+from sql.alerts import open_alerts, raise_alert
 from sql.database import Tx
 from sql.tables.payments import bill_differences
 
@@ -75,7 +77,7 @@ class Money(msgspec.Struct):
             await self.payment(payer_id),
             amount_fen=1 if is_failed else MUCH_FEN,
             reason=REASON,
-            by=by,
+            by=By("staff", by),
             key=f"refund {self._next()}",
         )
         if is_failed:
@@ -84,7 +86,9 @@ class Money(msgspec.Struct):
 
     async def send_back(self, out_refund_no: str) -> None:
         """Another one approves it, and WeChat says that the money has gone."""
-        refund = await self.app.payments.approve_refund(out_refund_no, by=0, reason="seen")
+        refund = await self.app.payments.approve_refund(
+            out_refund_no, by=By("system"), reason="seen"
+        )
         sent = Refunded(
             out_refund_no=out_refund_no, state=RefundState.SUCCESS, refund_fen=refund.amount_fen
         )
@@ -93,6 +97,10 @@ class Money(msgspec.Struct):
     async def difference(self) -> int:
         """Something in WeChat's bill that the books do not know; its id."""
         return await self.app.db.write(_differ, f"42{self._next():026d}")
+
+    async def alert(self, kind: str) -> int:
+        """Something somebody must look at; its id."""
+        return await self.app.db.write(_raise, kind, f"42{self._next():026d}")
 
     def _next(self) -> int:
         self.serial += 1
@@ -103,6 +111,11 @@ def _owe(tx: Tx, payer_id: int) -> Debt:
     return owe(
         tx, kind=KIND, subject=1, payer_id=payer_id, amount_fen=FEN, description="a month or so"
     )
+
+
+def _raise(tx: Tx, kind: str, subject: str) -> int:
+    raise_alert(tx, kind, subject, "1 CNY from notify")
+    return next(alert.id for alert in open_alerts(tx, kind) if alert.subject == subject)
 
 
 def _differ(tx: Tx, number: str) -> int:

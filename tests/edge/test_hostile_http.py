@@ -207,10 +207,13 @@ NOT_KEPT = {"password", "new_password", "old_password", "totp", "reason", "role"
 
 @pytest.mark.parametrize(("is_staff", "kept"), [(False, 8), (True, 3)], ids=["counter", "staff"])
 async def test_sql_in_any_field_of_a_body_is_only_a_text(
-    world: World, web: Web, is_staff: bool, kept: int
+    world: World, web: Web, is_staff: bool, kept: int, dice: random.Random
 ) -> None:
-    """kept: how many fields at least take most of the texts."""
-    taken = 0
+    """kept: how many fields at least take most of the texts.
+
+    All of them on SQLite; a look at all rows takes long on MariaDB, where each field gets others.
+    """
+    taken, each = 0, len(SQL) if world.app.db.dialect == "sqlite" else 3
     for route in world.app.table.routes:
         if route.body in (None, RAW) or route.path.startswith(STAFF_PATHS) != is_staff:
             continue
@@ -218,7 +221,7 @@ async def test_sql_in_any_field_of_a_body_is_only_a_text(
         at = somewhere(route, world.stall_b).replace("accounts/999999", f"accounts/{clerk}")
         before = None
         for field in msgspec.structs.fields(route.body):
-            for text in SQL:
+            for text in dice.sample(SQL, each):
                 body = {**good_body(route), "phone": f"137{world.next():08d}"}
                 if route.path == "/api/v1/admin/accounts":
                     body["login_name"] = f"wang{world.next()}"
@@ -243,7 +246,7 @@ async def test_sql_in_any_field_of_a_body_is_only_a_text(
                 if changed:
                     await world.refresh("owner")
                     await world.mend()
-    assert taken > kept * len(SQL) // 2
+    assert taken > kept * each // 2
 
 
 def new_values(before: Any, after: Any) -> set[Any]:

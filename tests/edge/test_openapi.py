@@ -125,7 +125,8 @@ class Asked:
         if act in {"call-next", "follow"}:
             await self.world.mend()
             ticket = await self.world.ticket(self.world.stall_b, "", "issued")
-        at = path.format(stall_id=self.world.stall_b, ticket_id=ticket.id)
+        alert_id = await self.world.money.alert("payment.mismatch") if "alert" in path else 0
+        at = path.format(stall_id=self.world.stall_b, ticket_id=ticket.id, alert_id=alert_id)
         token = self.world.people["admin"].token
         answer = await self.web.ask(method, at, self.body(name, ticket.number), token=token)
         if act == "current":
@@ -167,6 +168,7 @@ class Asked:
             "POST /api/v1/admin/stalls": {"name": "n", "phone": f"137{self.world.next():08d}"},
             "PATCH /api/v1/admin/stalls/{stall_id}": {"menu": ["noodles"], "disabled": False},
             "POST /api/v1/admin/stalls/{stall_id}/renewals": {"months": 1, "reason": "cash"},
+            "POST /api/v1/admin/alerts/{alert_id}/clear": {"reason": "looked at"},
         }.get(name)
 
 

@@ -7,6 +7,7 @@ import msgspec
 import pyotp
 import pytest
 
+from sql.alerts import record_incident
 from tests.clock import Clock
 from tests.edge.web import Answer, Web
 from tests.edge.world import PASSWORD, World
@@ -460,3 +461,25 @@ async def test_no_answer_tells_a_hash_or_a_salt(owner: Desk, clerk: Desk) -> Non
         assert "argon2" not in text
         assert "salt" not in text
         assert OTHER not in text
+
+
+# ---------------------------------------------------------------- incidents
+
+
+async def test_what_was_received_is_shown_to_those_who_handle_money_alone(
+    world: World, web: Web
+) -> None:
+    raw = '{"openid":"oUpF8uMuAJO_M2pxb1Q9zNjWeS6o","amount_fen":1}'
+    await world.app.db.write(record_incident, "payment.mismatch", "4200", "1 CNY", raw)
+
+    shown = {
+        who: (await Desk(world, web, who).ask("GET", "/api/v1/admin/incidents")).json["items"][0]
+        for who in ("owner", "finance", "operator", "readonly")
+    }
+
+    assert {who: incident["raw"] for who, incident in shown.items()} == {
+        "owner": '{"openid":"oUpF…","amount_fen":1}',
+        "finance": '{"openid":"oUpF…","amount_fen":1}',
+        "operator": None,
+        "readonly": None,
+    }

@@ -31,6 +31,8 @@ def settings(settings: dict[str, str], wechat: WeChat) -> dict[str, str]:
 
 @pytest.fixture
 async def desk(settings: dict[str, str], clock: Clock, wechat: WeChat) -> AsyncIterator[Desk]:
+    base = settings["CALLME_WECHATPAY__NOTIFY_BASE"]
+    wechat.pay.settings.native_notify_url = f"{base}/notify/wechatpay/v2/native"
     opened = Desk(settings, clock, wechat)
     await opened.open()
     await opened.open_stall()

@@ -139,9 +139,12 @@ class Desk:
         said: dict[str, Any] = answer.json()
         return said
 
-    async def scan(self, code_url: str) -> None:
-        """A phone scans the code and pays; the notice has been answered when this returns."""
-        await self.sim("scan", {"url": code_url})
+    async def scan(self, code_url: str, *, pays: bool = True) -> dict[str, Any]:
+        """A phone scans the code and pays; the notice has been answered when this returns.
+
+        What the user saw: an order, or a text.
+        """
+        return await self.sim("scan", {"url": code_url, "pays": pays})
 
     def spoil(self, endpoint: str, kind: AnswerFault | NoticeFault, **more: Any) -> None:
         self.wechat.pay.faults.add(PayFault(endpoint, kind, **more))

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from sqlalchemy import delete, select
 
+from accounts.audit.model import By
 from payments.gateway import TradeType
 from payments.messages import PayRequest
 from payments.model import CannotFulfil, Debt, Outcome
@@ -25,7 +26,7 @@ from tests.payments.core.till import MERCHANT, Bank
 from tests.queueing.canteen import STRANGER, Canteen, private, seller_of
 
 PRICE_FEN = 3000
-FINANCE = 11
+FINANCE = By("staff", 11)
 # What is taken back follows from the debt alone.
 NO_REFUND: Any = None
 

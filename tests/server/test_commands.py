@@ -15,11 +15,14 @@ from sqlalchemy import update
 from payments.store import owe
 from server.app import openapi_text
 from simulators.wechat import WeChat
+from simulators.wechat.pay.faults import AnswerFault, PayFault
 from sql.database import Tx, open_database
 from sql.tables.payments import debts
 from tests.chaos.cluster import run_py, settings
 from tests.clock import Clock
 from tests.servers import MariaDB, Redis
+
+MERCHANT_KEY = "CALLME_WECHATPAY__MERCHANT_KEY_FILE"
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -115,8 +118,78 @@ async def test_the_doctor_finds_everything_well(operator: Operator) -> None:
     done = await operator.types("doctor")
 
     assert done.code == 0, done.output + done.errors
-    assert [line.split("  ")[0] for line in done.output.splitlines()] == ["ok"] * 3
+    assert [line.split("  ")[0] for line in done.output.splitlines()] == ["ok"] * 4
     assert "gives us a token" in done.output
+    assert "ok    wechat pay: off" in done.output
+
+
+def paid_by(wechat: WeChat) -> dict[str, str]:
+    """Settings with which the simulated WeChat Pay is the one to pay at."""
+    told = wechat.pay.introduction(wechat.url)
+    names = ("mch_id", "api_v2_key", "api_v3_key", "merchant_key_file", "merchant_cert_file",
+             "platform_keys_dir")  # fmt: skip
+    chosen = {f"CALLME_WECHATPAY__{name.upper()}": str(told[name]) for name in names}
+    simulated = {"CALLME_WECHATPAY__ALLOW_SIMULATOR": "true"}
+    return {**chosen, **simulated, "CALLME_WECHATPAY__URL": wechat.url}
+
+
+async def test_the_doctor_has_a_word_come_back_from_wechat_pay(
+    operator: Operator, wechat: WeChat
+) -> None:
+    done = await operator.types("doctor", **paid_by(wechat))
+
+    assert done.code == 0, done.output + done.errors
+    assert "ok    wechat pay: takes our signature, and we read its own" in done.output
+    assert [call.endpoint for call in wechat.pay.calls if call.outcome] == ["v3.echo"]
+
+
+async def test_the_doctor_fetches_the_platforms_certificates_where_none_are_given(
+    operator: Operator, wechat: WeChat
+) -> None:
+    given = {**paid_by(wechat), "CALLME_WECHATPAY__PLATFORM_KEYS_DIR": ""}
+
+    done = await operator.types("doctor", **given)
+
+    assert done.code == 0, done.output + done.errors
+    endpoints = [call.endpoint for call in wechat.pay.calls]
+    assert endpoints == ["v3.certificates", "v3.echo"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("forged_sign", "signature"),
+        ("unknown_serial", "not known here"),
+        ("http_502", "502"),
+        ("nonsense", ""),
+    ],
+)
+async def test_the_doctor_believes_no_answer_that_is_not_wechat_pays(
+    operator: Operator, wechat: WeChat, kind: AnswerFault, word: str
+) -> None:
+    wechat.pay.faults.add(PayFault("v3.echo", kind, times=None))
+
+    done = await operator.types("doctor", **paid_by(wechat))
+
+    assert done.code == 1
+    (line,) = [line for line in done.output.splitlines() if "wechat pay" in line]
+    assert line.startswith("FAIL  wechat pay: echo: ")
+    assert word in line
+
+
+async def test_the_doctor_says_which_key_wechat_pay_does_not_take(
+    operator: Operator, wechat: WeChat
+) -> None:
+    given = paid_by(wechat)
+    other = operator.folder / "other.pem"
+    other.write_bytes(wechat.pay.keys.pair("tls").key_file.read_bytes())
+
+    mixed = await operator.types("doctor", **given | {MERCHANT_KEY: str(other)})
+
+    assert mixed.code == 1
+    assert "FAIL  wechat pay: the merchant's certificate is not of the merchant's key" in (
+        mixed.output
+    )
 
 
 async def test_the_doctor_says_what_is_ill(operator: Operator) -> None:
@@ -146,6 +219,7 @@ async def test_the_doctor_leaves_a_running_server_s_file_alone(
 
     assert done.code == 0
     assert "a server has it open" in done.output
+    assert "ok    wechat pay: off" in done.output
 
 
 @pytest.mark.mariadb

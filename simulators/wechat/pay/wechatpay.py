@@ -56,8 +56,11 @@ class PayCall(msgspec.Struct, frozen=True):
 class WeChatPay:
     """`start()` lets time pass in it; `reset()` forgets everything but the keys."""
 
-    def __init__(self, clock: VirtualClock, keys_dir: Path | None = None) -> None:
+    def __init__(
+        self, clock: VirtualClock, keys_dir: Path | None = None, native_notify_url: str = ""
+    ) -> None:
         self.clock = clock
+        self._native_notify_url = native_notify_url
         self.agenda = Agenda(clock)
         self.notifier = Notifier(clock, self.agenda)
         self._keys_dir = keys_dir
@@ -71,7 +74,7 @@ class WeChatPay:
 
     def reset(self, logins: Logins) -> None:
         self.agenda.clear()
-        self.settings = Settings()
+        self.settings = Settings(native_notify_url=self._native_notify_url)
         self.faults = PayFaultBook()
         self.ledger = Ledger(self.clock)
         self.orders = Orders(self.clock, logins, self.settings)

@@ -6,7 +6,7 @@ It shares nothing with what draws them. Nothing is corrected: one wrong module i
 import io
 from collections.abc import Callable
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 # (blocks, data codewords in each), by version and level.
 BLOCKS: dict[tuple[int, str], list[tuple[int, int]]] = {
@@ -70,7 +70,12 @@ def read_qr(png: bytes, *, dark: tuple[int, int, int] = (0, 0, 0)) -> tuple[str,
 def _modules(png: bytes, dark: tuple[int, int, int]) -> Modules:
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     width, height = picture.size
-    pixels = [[int(picture.getpixel((x, y)) == dark) for x in range(width)] for y in range(height)]
+    # Of each pixel, how far it is from the dark colour: the whole picture at once, for it may be
+    # two thousand pixels wide.
+    red, green, blue = ImageChops.difference(picture, Image.new("RGB", picture.size, dark)).split()
+    far = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    is_dark = far.point([1] + [0] * 255).tobytes()
+    pixels = [is_dark[at : at + width] for at in range(0, width * height, width)]
     top = next(y for y, line in enumerate(pixels) if any(line))
     left = pixels[top].index(1)
     # The finder's upper edge is seven modules wide.

@@ -15,7 +15,7 @@ from payments.model import (
 )
 from payments.store import count_attempts, debts_of
 from sql.database import Tx
-from tests.payments.core.till import PAYER, Till, execute
+from tests.payments.core.till import CLERK, PAYER, Till, execute
 
 DAY = 20261120
 
@@ -334,11 +334,11 @@ async def test_a_person_explains_each_and_the_days_alert_ends_with_the_last(till
     await till.payments.compare_bill(DAY)
     _, (second, first) = await till.payments.differences(offset=0, most=9)
 
-    explained = await till.payments.explain_difference(first.id, by=11, explanation="test")
+    explained = await till.payments.explain_difference(first.id, by=CLERK, explanation="test")
     with pytest.raises(DifferenceNotFound):
-        await till.payments.explain_difference(first.id, by=11, explanation="again")
+        await till.payments.explain_difference(first.id, by=CLERK, explanation="again")
     between = await till.kinds()
-    await till.payments.explain_difference(second.id, by=11, explanation="test too")
+    await till.payments.explain_difference(second.id, by=CLERK, explanation="test too")
 
     assert (explained.explained_by, explained.explanation) == (11, "test")
     assert (between, await till.kinds()) == (["bill"], [])

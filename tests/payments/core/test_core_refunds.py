@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
+from accounts.audit.model import By
 from payments.gateway import (
     AlreadyClosed,
     Reaction,
@@ -252,7 +253,7 @@ async def test_above_the_limit_a_second_person_approves(strict: Till) -> None:
     assert (await strict.debt(debt)).refunded_fen == 201
     (decision,) = await strict.rows("refund_approvals")
     assert (decision["account_id"], decision["verdict"], decision["reason"]) == (
-        CHIEF,
+        CHIEF.account_id,
         "approved",
         "seen",
     )
@@ -268,7 +269,7 @@ async def test_many_small_ones_are_a_large_one(strict: Till) -> None:
 
 
 @pytest.mark.parametrize("by", [CLERK, CHIEF])
-async def test_one_that_is_rejected_gives_its_money_free(strict: Till, by: int) -> None:
+async def test_one_that_is_rejected_gives_its_money_free(strict: Till, by: By) -> None:
     _, number = await strict.paid(300)
     refund = await strict.refund(number, 300)
     with pytest.raises(RefundTooMuch):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import select, text
 
+from accounts.audit.model import By
 from payments import store
 from payments.gateway import (
     AlreadyClosed,
@@ -47,7 +48,8 @@ MCH_ID, APPID = "1900000001", "wx0000000000000001"
 # A second app of the merchant, as the diners' is beside the sellers'.
 OTHER_APPID = "wx0000000000000002"
 MERCHANT = Merchant(MCH_ID, frozenset({APPID, OTHER_APPID}))
-PAYER, CLERK, CHIEF = 7, 11, 12
+PAYER = 7
+CLERK, CHIEF = By("staff", 11, "10.0.0.11"), By("staff", 12, "10.0.0.12")
 MONTHS = "stall.months"
 
 
@@ -242,6 +244,7 @@ class Till:
         self.bank = bank
         self.gateway: Any = bank
         self.readers: dict[str, Reader] = {}
+        self.codes: Any = None
         self.limit_fen = 50_000
         self.events: list[Event] = []
         self.wakes: set[str] = set()
@@ -260,6 +263,7 @@ class Till:
             merchant=MERCHANT,
             two_person_above_fen=self.limit_fen,
             readers=self.readers,
+            codes=self.codes,
         )
         self.payments.when_paid(MONTHS, self._deliver)
         self.payments.when_refunded(MONTHS, self._take_back)

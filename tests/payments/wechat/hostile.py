@@ -289,3 +289,12 @@ def _mutate(body: bytearray, dice: random.Random, seeds: list[bytes]) -> None:
             body[at:] = other[dice.randint(0, len(other)) :]
         case _:
             body[at:to] = dice.choice(_PIECES) + bytes(body[at:to]) + dice.choice(_PIECES)
+
+
+def bent(body: bytes, dice: random.Random, share: float) -> Iterator[bytes]:
+    """The message with one byte changed: each to each other value, or as large a share of that."""
+    changes = len(body) * 255
+    chosen = range(changes) if share >= 1 else dice.sample(range(changes), round(changes * share))
+    for change in chosen:
+        at, by = divmod(change, 255)
+        yield body[:at] + bytes([body[at] ^ (by + 1)]) + body[at + 1 :]

@@ -72,6 +72,23 @@ async def test_a_folder_of_keys_outlives_the_process(tmp_path: Path) -> None:
     assert took_s < 30
 
 
+async def test_where_scans_are_told_of_is_known_from_the_start_and_after_a_reset(
+    tmp_path: Path,
+) -> None:
+    url = "http://127.0.0.1:9/scans"
+    options = ("--keys-dir", str(tmp_path), "--native-notify-url", url)
+
+    async with (
+        simulators(*options) as (told, _),
+        httpx.AsyncClient(base_url=told["url"], trust_env=False) as client,
+    ):
+        first = await look(client, "settings")
+        await client.post("/sim/reset")
+        second = await look(client, "settings")
+
+    assert first["native_notify_url"] == second["native_notify_url"] == url
+
+
 async def test_what_is_introduced_can_be_asked_again(
     caller: httpx.AsyncClient, wechat: WeChat
 ) -> None:

@@ -291,8 +291,14 @@ async def test_a_lost_connection_is_unknown_and_tells_nothing(
 
 
 async def test_addresses_are_not_logged(
-    client: WeChatPayV3, platform: Platform, caplog: pytest.LogCaptureFixture
+    make_client: MakeClient,
+    platform: Platform,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """By this client's own doing, not by that of another which was made before."""
+    monkeypatch.setattr(logging.getLogger("httpx"), "filters", [])
+    client = make_client()
     platform.says(GONE_BACK)
 
     with caplog.at_level(logging.INFO):

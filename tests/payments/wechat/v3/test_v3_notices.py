@@ -2,6 +2,8 @@
 
 import json
 import logging
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from payments.wechat.payscore_model import Phase
 from payments.wechat.secrets import ApiV3Key
 from payments.wechat.signing_v3 import Probe, Stale, UnknownKey
 from tests.clock import Clock
+from tests.payments.wechat import hostile
 from tests.payments.wechat.v3.conftest import Pairs, public_key
 from tests.payments.wechat.v3.orders import ORDER, PAID
 from tests.payments.wechat.v3.platform import APPID, MCH_ID, Pair, seal
@@ -218,6 +221,76 @@ async def test_a_changed_byte_is_refused(reader: NoticeReader, sender: Sender, n
 
     with pytest.raises(BadSignature):
         await reader.read(headers, bytes(changed))
+
+
+# Twenty good notifications, to be spoilt.
+GOOD: dict[str, tuple[str, dict[str, Any]]] = {
+    **{
+        f"refund {status}": (f"REFUND.{status}", REFUND | {"refund_status": status})
+        for status in ("SUCCESS", "ABNORMAL", "CLOSED", "PROCESSING")
+    },
+    "large refund": ("REFUND.SUCCESS", REFUND | {"amount": {"total": 10**9, "refund": 10**9}}),
+    "small refund": ("REFUND.SUCCESS", REFUND | {"amount": {"total": 1, "refund": 1}}),
+    "no account": ("REFUND.SUCCESS", REFUND | {"user_received_account": ""}),
+    "long account": ("REFUND.SUCCESS", REFUND | {"user_received_account": "招" * 60}),
+    "no time": ("REFUND.CLOSED", REFUND | {"refund_status": "CLOSED", "success_time": ""}),
+    "odd number": ("REFUND.SUCCESS", REFUND | {"out_refund_no": "a_-|*1"}),
+    "granted": ("PAYSCORE.USER_OPEN_SERVICE", PERMISSION),
+    "taken back": ("PAYSCORE.USER_CLOSE_SERVICE", PERMISSION),
+    "confirmed": (
+        "PAYSCORE.USER_CONFIRM",
+        ORDER | {"state": "DOING", "state_description": "USER_CONFIRM", "openid": "o-1"},
+    ),
+    "paid": ("PAYSCORE.USER_PAID", PAID),
+    "paying": (
+        "PAYSCORE.USER_PAID",
+        PAID | {"state": "DOING", "state_description": "MCH_COMPLETE"},
+    ),
+    "echo": ("SECURITY_ECHO.SUCCESS", {"echo_message": "hello"}),
+    "echo of nothing": ("SECURITY_ECHO.SUCCESS", {}),
+    "complaint": ("COMPLAINT.CREATE", {"complaint_id": "1"}),
+    "unknown": ("NEW_IN_2030.X", {"new": [1, 2, {"a": None}]}),
+    "markup": ("COMPLAINT.CREATE", {"text": "a<b>&\"'\\c\u2028"}),
+}
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", GOOD)
+async def test_every_change_of_a_byte_is_refused(
+    name: str,
+    reader: NoticeReader,
+    sender: Sender,
+    dice: random.Random,
+    torture_share: float,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Of the body, and of what the headers say of it."""
+    headers, body = sender.post(*GOOD[name])
+    assert (await reader.read(headers, body)).event_type == GOOD[name][0]
+    changes = 0
+
+    for other in hostile.bent(body, dice, torture_share):
+        assert await refuses(reader, headers, other), other
+        changes += 1
+    for header, value in headers.items():
+        for bent in hostile.bent(value.encode(), dice, torture_share):
+            text = bent.decode("latin-1")
+            # A serial is a number, the same in small letters: it still names the same key.
+            if header == "Wechatpay-Serial" and text.upper() == value:
+                continue
+            assert await refuses(reader, headers | {header: text}, body), (header, text)
+            changes += 1
+    record_property("changes", changes)
+
+
+async def refuses(reader: NoticeReader, headers: dict[str, str], body: bytes) -> bool:
+    """Whether it is refused for its signature, before anything of it is read."""
+    try:
+        await reader.read(headers, body)
+    except BadSignature:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,18 @@ def test_a_single_bit_spoils_a_signature(headers: dict[str, str], pairs: Pairs, 
         verify(proof_within(headers), BODY, pairs.first.private.public_key())
 
 
+def test_a_signature_is_written_in_one_way(headers: dict[str, str], pairs: Pairs) -> None:
+    """Of its last character four bits mean nothing, and are zero."""
+    written = headers["Wechatpay-Signature"]
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    digit = digits[digits.index(written[-3]) + 1]
+    headers["Wechatpay-Signature"] = written[:-3] + digit + "=="
+    assert base64.b64decode(headers["Wechatpay-Signature"]) == base64.b64decode(written)
+
+    with pytest.raises(BadSignature):
+        verify(proof_within(headers), BODY, pairs.first.private.public_key())
+
+
 @pytest.mark.parametrize("signature", ["x", "!!!!", "签名", "QUJD", " " * 344])
 def test_what_is_no_signature_is_refused_in_peace(
     headers: dict[str, str], pairs: Pairs, signature: str

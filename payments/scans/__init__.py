@@ -1,0 +1,1 @@
+"""Standing codes (native mode one): printed once, and every scan asks us for an order."""
