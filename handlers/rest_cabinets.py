@@ -189,10 +189,10 @@ class _Handlers:
         session = await self._cabinets.current(signed_in(call).account_id)
         if session is None:
             raise SessionNotFound
-        return _session_out(session)
+        return session_out(session)
 
     async def session(self, call: Call) -> SessionOut:
-        return _session_out(await self._session(call))
+        return session_out(await self._session(call))
 
     async def etag(self, call: Call) -> str:
         session = await self._session(call)
@@ -234,11 +234,12 @@ class _Handlers:
 
 def _opened_out(opened: Opened) -> OpenedOut:
     return OpenedOut(
-        session=_session_out(opened.session), wx_open_business_view=opened.view or UNSET
+        session=session_out(opened.session), wx_open_business_view=opened.view or UNSET
     )
 
 
-def _session_out(session: DoorSession) -> SessionOut:
+def session_out(session: DoorSession) -> SessionOut:
+    """As its person is shown it."""
     return SessionOut(**_values(session))
 
 

@@ -26,6 +26,7 @@ from accounts.service import Messages, People, Sessions
 from accounts.staff.passwords import Passwords
 from accounts.staff.service import Staff
 from accounts.wechat import MiniProgram
+from devices.flow.store import parcel_arrived, parcel_stuck
 from handlers import (
     notices,
     old_route,
@@ -63,12 +64,14 @@ from payments.ledger.model import Violation
 from payments.ledger.service import Books
 from payments.ledger.store import BOOKS
 from payments.refunds.store import MANUAL
+from payments.scores.service import Scores
 from payments.service import Payments
 from queueing.renewals.service import Renewals
 from queueing.service import Queues
 from queueing.stalls.pictures import Pictures
 from queueing.stalls.service import Defaults, Stalls
 from queueing.store import REMINDER
+from server.cabinets import RHYTHMS, CabinetSide
 from server.clock import now as system_now
 from server.config import Config
 from server.doorbell import Doorbell
@@ -76,7 +79,7 @@ from server.jobs import Runner, Watch
 from server.metrics import Figures, HttpFigures, exposition
 from server.outbox import Outbox
 from server.reminders import reminder_message
-from server.schedule import schedule
+from server.schedule import cabinet_jobs, schedule
 from server.wechatpay import NOTICE_PATHS, WeChatPay
 from sql import jobs as job_rows
 from sql.database import open_database
@@ -95,6 +98,8 @@ ENDED = "ended"
 # Alerts that end when what they tell of is well: a check, a last explanation or a refund's end
 # clears them, and nobody by hand.
 WATCHED = frozenset({BOOKS, BROKEN, BILL, MANUAL})
+
+CABINET_STREAMS = frozenset({"cabinets", "cabinet", "door"})
 
 # What is in hand at a stop may end; a socket's client comes back anyway.
 STOP_WAIT_S = 5.0
@@ -130,6 +135,7 @@ class App:
         self._build_accounts()
         self._build_payments()
         self._build_queueing()
+        self._build_cabinets()
         self._build_live()
         self._build_jobs()
         self._build_http()
@@ -175,6 +181,7 @@ class App:
             codes=self.wechatpay.codes,
         )
         self.books = self.payments.books
+        self.scores = Scores(self.db, self.payments, self.wechatpay.payscore)
 
     def _build_queueing(self) -> None:
         queue = self.config.queue
@@ -201,6 +208,16 @@ class App:
             ),
             sellers_changed=self.queues.forget_sellers,
             base_url=self.config.base_url,
+        )
+
+    def _build_cabinets(self) -> None:
+        self.cabinets = CabinetSide(
+            self.config,
+            self.db,
+            self.payments,
+            self.scores,
+            now=self.now,
+            openid_of=self._openid_of,
         )
 
     async def _send_reminder(self, payload: dict[str, Any]) -> object:
@@ -249,26 +266,33 @@ class App:
     def _build_jobs(self) -> None:
         self.outbox = Outbox(
             self.db,
-            {REMINDER: self.queues.deliver_reminder},
+            {REMINDER: self.queues.deliver_reminder, **self.cabinets.deliverers()},
             now=self.now,
             runner=self.name,
+            rhythms=RHYTHMS,
+            asked=parcel_stuck,
+            relieved=parcel_arrived,
         )
         watches = [
             Watch("reminders", self.queues.mark_unreached, 2),
             Watch("sockets", self._rejudge, 30),
             Watch(ENDED, self._review_ended, 30),
+            *self.cabinets.watches(),
         ]
         self.jobs = Runner(
             self.db,
-            jobs=schedule(
-                self.db,
-                self.sessions,
-                self.queues,
-                self.stalls,
-                self.payments,
-                self.audit,
-                sweep_s=self.config.session.sweep_s,
-            ),
+            jobs=[
+                *schedule(
+                    self.db,
+                    self.sessions,
+                    self.queues,
+                    self.stalls,
+                    self.payments,
+                    self.audit,
+                    sweep_s=self.config.session.sweep_s,
+                ),
+                *cabinet_jobs(self.cabinets),
+            ],
             watches=watches,
             now=self.now,
             name=self.name,
@@ -280,7 +304,8 @@ class App:
             Watch("payments", self.payments.settle_due, 5),
             Watch("platform keys", self.wechatpay.refresh_keys, 600),
         )
-        self.runners = [self.jobs, self.deliveries, self.settling]
+        outward = [self._runner(*watches) for watches in self.cabinets.outward()]
+        self.runners = [self.jobs, self.deliveries, self.settling, *outward]
         if self.config.is_shared:
             self.runners.append(self._runner(Watch("streams", self._look_at_streams, 1)))
 
@@ -337,6 +362,7 @@ class App:
             *notices.routes(self.payments.receive, self.payments.scans.receive, NOTICE_PATHS),
             *rest_admin.routes(self.queues, self.stalls, self._read_runs),
             *rest_alerts.routes(self.alerts),
+            *self.cabinets.routes(),
             *operations.routes(self._readiness, exposition(self.figures)),
         ]
         return [*routes, openapi.route(routes)]
@@ -357,6 +383,7 @@ class App:
             raise OSError(f"cannot listen on {where}: {error.strerror}") from error
         self.port = sockets[0].getsockname()[1]
         self.pulse.start()
+        await self.cabinets.resume()
         for runner in self.runners:
             await runner.start()
         if self.doorbell is not None:
@@ -387,6 +414,7 @@ class App:
         await self.http.close_all_connections()
         self.pulse.stop()
         await self.sessions.close()
+        await self.cabinets.close()
         await self.wechatpay.close()
         await self.wechat.close()
         self.passwords.close()
@@ -420,6 +448,8 @@ class App:
         kind, _, number = topic.stream.partition(":")
         if kind == "account":
             return session is not None
+        if kind in CABINET_STREAMS:
+            return await self.cabinets.may_listen(session, topic.stream)
         if kind != "stall":
             return False
         if topic.is_public:
@@ -431,9 +461,13 @@ class App:
         return await self.queues.is_staff(actor_of(session), int(number))
 
     async def _snapshot(self, topic: Topic, session: Session | None) -> tuple[Head, dict[str, Any]]:
-        if topic.stream.startswith("account:"):
+        kind = topic.stream.partition(":")[0]
+        if kind == "account":
             found = await self.db.read(heads, [topic.stream])
             return found.get(topic.stream) or Head(0, topic.stream, UNWRITTEN, 0), {}
+        if kind in CABINET_STREAMS:
+            written, picture = await self.cabinets.snapshot(session, topic.stream)
+            return written or Head(0, topic.stream, UNWRITTEN, 0), picture
         stall_id = int(topic.stream.partition(":")[2])
         head, queue = await self.queues.snapshot(stall_id, staff=not topic.is_public)
         if topic.subject and session is not None:

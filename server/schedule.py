@@ -1,6 +1,9 @@
 """The timed jobs: one table of what runs when. The bodies are verbs of the services."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from accounts.audit.service import Audit
 from accounts.service import Sessions
@@ -16,9 +19,14 @@ from sql import jobs as job_rows
 from sql.database import Database
 from sql.types import Millis
 
+if TYPE_CHECKING:
+    from server.cabinets import CabinetSide
+
 DAY_MS = 86_400_000
 BEIJING_MS = 8 * 3_600_000
-BILL_READY_MS = 10 * 3_600_000 + 30 * 60_000
+
+# The job that pulls cabinet orders; the inbox wakes it when a vendor's clock cannot be believed.
+PULL = "order-pull"
 
 # A client repeats a key for minutes; the field's custom is a day at least.
 KEEP_KEYS_MS = 2 * DAY_MS
@@ -43,9 +51,44 @@ def schedule(
         Job("release", queues.release_overdue, every(60)),
         Job("books", lambda: check_books(payments.books), every(3600), lease_s=1800),
         Job("audit", audit.check, every(86_400), lease_s=1800),
-        Job("bill", lambda: compare_bill(db, payments), tomorrow_at_half_past_ten),
+        # WeChat has yesterday's bill ready by ten.
+        Job("bill", lambda: compare_bill(db, payments), at_beijing(10, 30)),
         Job("tidy", lambda: tidy(db, payments), every(3600)),
     ]
+
+
+def cabinet_jobs(side: CabinetSide) -> list[Job]:
+    """Of cabinets; what is due by a time of its own, such as a door's, has watches."""
+    jobs = [
+        Job("order-refunds", side.orders.look_after, every(300)),
+        Job("expiry", side.stock.block_expired, at_beijing(0, 10)),
+        Job("inbox", side.inbox.sweep, every(3600)),
+        Job("telemetry", side.presence.sweep, every(3600)),
+    ]
+    if side.erp is not None:
+        jobs += [
+            Job("goods-in", side.goods.sync, every(3600), lease_s=600),
+            Job("sales-out", side.sales.cut, at_beijing(1, 0), lease_s=600),
+        ]
+    if side.vendors:
+        jobs += [
+            Job(PULL, lambda: pull_orders(side), every(300), lease_s=240),
+            Job("order-compare", lambda: compare_orders(side), at_beijing(3, 0), lease_s=1800),
+        ]
+    return jobs
+
+
+async def pull_orders(side: CabinetSide) -> str:
+    """Orders that no callback told of, or whose callbacks could not be believed."""
+    listed = [await side.cabinets.sweep(code) for code in side.vendors]
+    return f"{sum(listed)} listed"
+
+
+async def compare_orders(side: CabinetSide) -> str:
+    """Yesterday's orders against the vendors' books; differences are a person's."""
+    yesterday = business_date(side.db.now() - DAY_MS)
+    found = [await side.cabinets.compare_day(code, yesterday) for code in side.vendors]
+    return f"{sum(day.listed for day in found)} listed, {sum(day.missed for day in found)} missed"
 
 
 def next_month(now: Millis) -> Millis:
@@ -54,11 +97,15 @@ def next_month(now: Millis) -> Millis:
     return month_start(months_between(this, this + 100)[0])
 
 
-def tomorrow_at_half_past_ten(now: Millis) -> Millis:
-    """WeChat has yesterday's bill ready by ten, Beijing time."""
-    today = midnight(now)
-    due = today + BILL_READY_MS
-    return due if due > now else due + DAY_MS
+def at_beijing(hour: int, minute: int) -> Callable[[Millis], Millis]:
+    """Once a day, at that time in Beijing."""
+    after_ms = hour * 3_600_000 + minute * 60_000
+
+    def next_due(now: Millis) -> Millis:
+        due = midnight(now) + after_ms
+        return due if due > now else due + DAY_MS
+
+    return next_due
 
 
 def midnight(now: Millis) -> Millis:

@@ -14,12 +14,12 @@ from payments.service import NoGateway, Payments
 from payments.wechat.errors import BadMessage
 from server.jobs import every
 from server.schedule import (
+    at_beijing,
     check_books,
     compare_bill,
     midnight,
     next_month,
     tidy,
-    tomorrow_at_half_past_ten,
 )
 from sql.database import Database
 from sql.tables.payments import payment_notices
@@ -80,7 +80,7 @@ def test_other_jobs_are_due_so_many_seconds_after_a_run_began() -> None:
     ],
 )
 def test_the_bill_is_fetched_once_wechat_has_it(now: str, due: str) -> None:
-    assert tomorrow_at_half_past_ten(millis(now)) == millis(due)
+    assert at_beijing(10, 30)(millis(now)) == millis(due)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,220 @@
+"""Cabinets out of the settings: their vendors, the services about them, their jobs and routes.
+
+Where no platform is set there are stores, goods and members all the same; no door opens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from accounts.model import Session
+from accounts.staff.permissions import Permission, allowed
+from commerce.erp import Erp
+from commerce.goods.service import Goods
+from commerce.members.phones import Phones
+from commerce.sales.model import SEND
+from commerce.sales.service import Sales
+from devices.fleet import store as fleet_store
+from devices.fleet.qr import QrCodes
+from devices.fleet.service import Fleet
+from devices.flow.model import WAKE, Rules
+from devices.flow.service import Cabinets
+from devices.inbox.model import JOB as INBOX
+from devices.inbox.service import Inbox
+from devices.orders.beside import CONFIRM
+from devices.orders.model import Rules as OrderRules
+from devices.orders.money import CANCEL, SETTLE
+from devices.orders.service import Orders
+from devices.presence import store as presence_store
+from devices.presence.model import Times
+from devices.presence.service import Presence
+from devices.presence.store import ASKS, LOOKS
+from devices.sessions import store as session_store
+from devices.sessions.model import SessionNotFound
+from devices.stock.model import PUT
+from devices.stock.service import Stock, beside
+from devices.vendors.port import CabinetVendor
+from devices.vendors.xiaomai.signing import Key
+from devices.vendors.xiaomai.vendor import Xiaomai
+from handlers import (
+    callbacks,
+    rest_cabinet_orders,
+    rest_cabinets,
+    rest_fleet,
+    rest_goods,
+    rest_live,
+)
+from handlers.calls import ADMIN
+from handlers.rest_cabinets import session_out
+from handlers.routing import Route
+from payments.scores.service import Scores
+from payments.scores.store import WAKE as SCORES
+from payments.service import Payments
+from server.config import Config
+from server.jobs import Watch
+from server.outbox import TENACIOUS, Deliver, Rhythm
+from server.schedule import PULL
+from sql.database import Database, Tx
+from sql.events import Head, heads
+from sql.types import Millis
+
+OpenidOf = Callable[[int], Awaitable[str]]
+
+# Parcels that go on until they arrive: the vendors' and the ERP's books must agree with ours.
+RHYTHMS: Mapping[str, Rhythm] = dict.fromkeys((CONFIRM, PUT, SEND), TENACIOUS)
+
+DEVICES = ADMIN | allowed(Permission.DEVICES_READ)
+
+# What is signed or hidden with the server's secret says what for, so that nothing of one use is
+# of any use for another.
+_SALT = b"callme cabinet user reference"
+
+
+class CabinetSide:
+    """The services about cabinets, made once; the app asks for their parts of everything."""
+
+    def __init__(
+        self,
+        config: Config,
+        db: Database,
+        payments: Payments,
+        scores: Scores,
+        *,
+        now: Callable[[], Millis],
+        openid_of: OpenidOf,
+    ) -> None:
+        self._config = config
+        self.db = db
+        self._now = now
+        self._openid_of = openid_of
+        self.scores = scores
+        self.vendors = _vendors(config, now)
+        self.erp = Erp(config.erp.url, config.erp.token) if config.erp.url else None
+        secret = config.server.secret
+        codes = QrCodes(secret, f"{config.base_url}/h5/cabinet/?c=")
+        order_rules = OrderRules(
+            review_limit_fen=config.cabinet.review_limit_fen,
+            two_person_above_fen=config.payments.two_person_above_fen,
+        )
+        rules = Rules(
+            orders=order_rules,
+            heartbeat_s=config.cabinet.heartbeat_s,
+            settling_ms=config.cabinet.settling_pause_min * 60_000,
+            salt=hmac.new(secret.encode(), _SALT, hashlib.sha256).hexdigest(),
+        )
+        times = Times(config.cabinet.heartbeat_s, auto_unlock=config.cabinet.auto_unlock)
+        self.phones = Phones(secret)
+        self.fleet = Fleet(db, self.vendors, codes)
+        self.presence = Presence(db, self.vendors, times=times)
+        self.goods = Goods(db, self.erp)
+        self.sales = Sales(db, self.erp)
+        self.stock = Stock(db, self.vendors)
+        self.orders = Orders(db, payments, order_rules, appid=config.wechat.diner_appid)
+        self.cabinets = Cabinets(
+            db,
+            self.vendors,
+            codes,
+            scores=scores,
+            rules=rules,
+            score_over=self.orders.score_over,
+        )
+        self.inbox = Inbox(db, self.vendors, beside(self.cabinets.handle, self.stock), pull=PULL)
+
+    # What the app is to do
+
+    def routes(self) -> list[Route]:
+        return [
+            *callbacks.routes(self.inbox.receive, self.vendors, now=self._now),
+            *rest_cabinets.routes(self.cabinets, self._openid_of),
+            *rest_cabinet_orders.routes(self.orders, self._openid_of),
+            *rest_fleet.routes(self.fleet),
+            *rest_live.routes(self.presence),
+            *rest_goods.routes(self.goods, self.stock, self.sales, now=self._now),
+        ]
+
+    def deliverers(self) -> Mapping[str, Deliver]:
+        return {
+            CONFIRM: self.cabinets.deliver_confirmation,
+            SETTLE: self.orders.deliver_settle,
+            CANCEL: self.orders.deliver_cancel,
+            PUT: self.stock.put,
+            SEND: self.sales.send,
+        }
+
+    def watches(self) -> list[Watch]:
+        """Of the database alone: they are quick, and nothing of a vendor's holds them up."""
+        return [Watch(LOOKS, self.presence.look, 1)]
+
+    def outward(self) -> list[tuple[Watch, ...]]:
+        """Watches that speak with others, each tuple by a runner of its own."""
+        return [
+            (Watch(INBOX, self.inbox.work_due, 1),),
+            (Watch(WAKE, self.cabinets.run_due, 1),),
+            (Watch(SCORES, self.scores.push_due, 2),),
+            (Watch(ASKS, self.presence.ask_due, 5), Watch("goods", self.stock.push_goods, 60)),
+        ]
+
+    async def resume(self) -> None:
+        """Doors that were being opened when a process ended are asked about at once."""
+        await self.cabinets.resume()
+
+    async def close(self) -> None:
+        await self.presence.close()
+        for vendor in self.vendors.values():
+            await vendor.close()
+        if self.erp is not None:
+            await self.erp.close()
+
+    # Who may hear what
+
+    async def may_listen(self, session: Session | None, stream: str) -> bool:
+        """A door is its person's and the back office's; the cabinets are the back office's."""
+        return session is not None and await self.db.read(_may_listen, session, stream)
+
+    async def snapshot(self, session: Session | None, stream: str) -> tuple[Head | None, Any]:
+        assert session is not None
+        return await self.db.read(_snapshot, session, stream)
+
+
+def _vendors(config: Config, now: Callable[[], Millis]) -> dict[str, CabinetVendor]:
+    given = config.xiaomai
+    if not given.url:
+        return {}
+    secrets = [given.callback_secret, given.callback_secret_old]
+    return {
+        "xiaomai": Xiaomai(
+            given.url,
+            Key(given.app_id, given.key_id, given.secret),
+            endpoints={given.endpoint_id: [each for each in secrets if each]},
+            now=now,
+        )
+    }
+
+
+def _may_listen(tx: Tx, session: Session, stream: str) -> bool:
+    is_staff = bool(session.roles & DEVICES)
+    scope = fleet_store.scope_of(tx, session.account_id)
+    kind, _, number = stream.partition(":")
+    if kind != "door":
+        return is_staff and presence_store.may_listen(tx, stream, scope)
+    try:
+        door = session_store.load(tx, int(number))
+    except SessionNotFound:
+        return False
+    if door.account_id == session.account_id:
+        return True
+    return is_staff and fleet_store.sees(scope, door.store_id)
+
+
+def _snapshot(tx: Tx, session: Session, stream: str) -> tuple[Head | None, dict[str, Any]]:
+    kind, _, number = stream.partition(":")
+    if kind != "door":
+        scope = fleet_store.scope_of(tx, session.account_id)
+        return presence_store.snapshot_of(tx, stream, scope)
+    door = session_store.load(tx, int(number))
+    return heads(tx, [stream]).get(stream), {"session": msgspec.to_builtins(session_out(door))}
