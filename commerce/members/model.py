@@ -35,8 +35,20 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         return self.barred_at is not None
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A member as staff see one: the phone's last digits only. created_at: of the account."""
+
+    account_id: int
+    username: str
+    phone_tail: str
+    barred_at: Millis | None
+    barred_reason: str
+    created_at: Millis
+    tickets: int
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """Tickets given (above 0) or taken by hand. balance: afterwards."""
+    """Tickets given (above 0) or taken by hand."""
 
     id: int
     account_id: int
@@ -52,7 +64,7 @@ class MemberError(Exception):
     MemberError
     ├── MemberNotFound
     ├── PhoneInvalid, PhoneUnreadable, PhoneMissing
-    └── TicketsShort, ReasonMissing
+    └── TicketsShort, NoTickets, ReasonMissing
     """
 
     code = "members.error"
@@ -86,6 +98,11 @@ class TicketsShort(MemberError):
 
     code = "members.tickets_short"
     title = "There are not so many tickets"
+
+
+class NoTickets(MemberError):
+    code = "members.no_tickets"
+    title = "Give some tickets, or take some"
 
 
 class ReasonMissing(MemberError):

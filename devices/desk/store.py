@@ -35,7 +35,7 @@ _KEY_MAX: Final = 120
 # ---------------------------------------------------------------- by the machine
 
 
-def raise_exception(
+def raise_exception(  # noqa: PLR0913 (each of them is a word of the exception)
     tx: Tx,
     kind: str,
     subject: str,
