@@ -17,6 +17,7 @@ from accounts.staff.permissions import Permission, allowed
 from commerce.erp import Erp
 from commerce.goods.service import Goods
 from commerce.members.phones import Phones
+from commerce.members.service import Members
 from commerce.sales.model import SEND
 from commerce.sales.service import Sales
 from devices.fleet import store as fleet_store
@@ -108,7 +109,7 @@ class CabinetSide:
             salt=hmac.new(secret.encode(), _SALT, hashlib.sha256).hexdigest(),
         )
         times = Times(config.cabinet.heartbeat_s, auto_unlock=config.cabinet.auto_unlock)
-        self.phones = Phones(secret)
+        self.members = Members(db, Phones(secret))
         self.fleet = Fleet(db, self.vendors, codes)
         self.presence = Presence(db, self.vendors, times=times)
         self.goods = Goods(db, self.erp)

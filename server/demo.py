@@ -18,6 +18,7 @@ from queueing.model import Actor
 from queueing.stalls.service import Stalls
 from server import app as wiring
 from server.config import Config, load
+from server.demo_cabinets import seed_cabinets
 from server.wechatpay import V2_NATIVE
 
 FOLDER = Path("var/demo")
@@ -37,6 +38,8 @@ PAY_SETTINGS = (
     "payscore_service_id",
 )
 
+XIAOMAI_SETTINGS = ("url", "app_id", "key_id", "secret", "callback_secret", "endpoint_id")
+
 NAMES = (
     ("兰州拉面", ("牛肉拉面", "刀削面", "拌面")),
     ("川味小炒", ("回锅肉", "鱼香肉丝", "麻婆豆腐")),
@@ -50,11 +53,21 @@ NAMES = (
 
 
 class Simulated(msgspec.Struct, frozen=True):
-    """What a simulator says of itself; apps are settings of ours by name."""
+    """What a simulator says of itself; much of it is settings of ours by name."""
 
+    name: str
     url: str
-    apps: dict[str, str]
-    pay: dict[str, Any]
+    apps: dict[str, str] = {}
+    pay: dict[str, Any] = {}
+    control_url: str = ""
+    control_token: str = ""
+    app_id: str = ""
+    key_id: str = ""
+    secret: str = ""
+    callback_secret: str = ""
+    endpoint_id: str = ""
+    token: str = ""
+    cabinets: dict[str, int] = {}
 
 
 async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
@@ -65,14 +78,16 @@ async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
             *("simulators", "--wechat-port", "0", "--xiaomai-port", "0", "--erp-port", "0"),
             *("--keys-dir", str(_folder() / "keys")),
             *("--native-notify-url", f"http://127.0.0.1:{port}{V2_NATIVE}"),
+            *("--callback-base", f"http://127.0.0.1:{port}"),
         )
     ]
     running: wiring.App | None = None
     try:
-        wechat = await _introduce(processes[0])
-        config = demo_config(port, wechat)
+        wechat, xiaomai, erp = [await _introduce(processes[0]) for _ in range(3)]
+        config = demo_config(port, wechat, xiaomai, erp)
         running = await wiring.start(config)
         await seed(running.stalls, running.people)
+        await seed_cabinets(running.cabinets, running.people, xiaomai.cabinets)
         token = await _sign_in(running.people)
         if rush:
             processes.append(await _start_rush(config, wechat.url))
@@ -85,7 +100,7 @@ async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
             await running.stop()
 
 
-def demo_config(port: int, wechat: Simulated) -> Config:
+def demo_config(port: int, wechat: Simulated, xiaomai: Simulated, erp: Simulated) -> Config:
     """Settings of the demo; what the environment says still wins."""
     return load(
         overrides={
@@ -108,6 +123,8 @@ def demo_config(port: int, wechat: Simulated) -> Config:
                 "allow_simulator": True,
             },
             "queue": {"admin_openids": ADMIN_OPENID},
+            "xiaomai": {name: getattr(xiaomai, name) for name in XIAOMAI_SETTINGS},
+            "erp": {"url": erp.url, "token": erp.token},
             # Eight stalls' crowds share one address here.
             "limits": {"address_per_s": 3000, "address_burst": 15000, "sign_in_per_min": 6000},
         }
