@@ -15,8 +15,10 @@ from accounts import model as accounts
 from accounts.alerts import model as alerts
 from accounts.staff import model as staff
 from commerce.goods import model as goods
+from commerce.members import model as members
 from commerce.sales import model as sales
 from devices import model as devices
+from devices.desk import model as desk
 from devices.fleet import model as fleet
 from devices.flow import model as flow
 from devices.orders import model as cabinet_orders
@@ -25,6 +27,7 @@ from devices.sessions import model as door_sessions
 from devices.stock import model as stock
 from payments import model as payments
 from payments.scans import model as scans
+from payments.scores import model as scores
 from queueing import model as queueing
 from queueing.stalls import model as stalls
 from sql.errors import (
@@ -227,6 +230,8 @@ REFUSALS: Final = Refusals(
         queueing.NumberTaken: 409,
         queueing.UndoTooLate: 409,
         stalls.PhoneTaken: 409,
+        stalls.BadPicture: 422,
+        stalls.PictureTooLarge: 413,
         devices.NotBound: 409,
         devices.DeviceOffline: 409,
         devices.DeviceLocked: 409,
@@ -243,7 +248,6 @@ REFUSALS: Final = Refusals(
         cabinet_orders.ItemUnknown: 422,
         cabinet_orders.ItemsMissing: 422,
         cabinet_orders.SessionMissing: 422,
-        cabinet_orders.NothingToDecide: 409,
         fleet.StoreNotFound: 404,
         fleet.StoreCodeTaken: 409,
         fleet.StoreInUse: 409,
@@ -283,6 +287,23 @@ REFUSALS: Final = Refusals(
         goods.GoodNotFound: 404,
         goods.SyncFailed: 502,
         sales.BatchNotFound: 404,
+        members.MemberNotFound: 404,
+        members.PhoneInvalid: 422,
+        members.PhoneUnreadable: 503,
+        members.PhoneMissing: 404,
+        members.TicketsShort: 409,
+        members.NoTickets: 422,
+        members.ReasonMissing: 422,
+        desk.ExceptionNotFound: 404,
+        desk.ExceptionDecided: 409,
+        desk.ExceptionTaken: 409,
+        desk.NothingToApprove: 409,
+        desk.OrderUndecided: 409,
+        desk.ComplaintNotFound: 404,
+        desk.ComplaintOpen: 409,
+        desk.ComplaintResolved: 409,
+        desk.OrderNotYours: 404,
+        desk.TooManyPictures: 422,
         payments.DebtNotFound: 404,
         payments.PaymentNotFound: 404,
         payments.RefundNotFound: 404,
@@ -301,6 +322,10 @@ REFUSALS: Final = Refusals(
         payments.RefundNotWaiting: 409,
         payments.RefundNotFailed: 409,
         payments.CannotFulfil: 409,
+        scores.ScoreNotFound: 404,
+        scores.ScoreOver: 409,
+        scores.ScoreConflict: 409,
+        scores.ScoreTooMuch: 422,
         scans.NotForSale: 404,
     }
 )

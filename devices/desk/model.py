@@ -8,7 +8,7 @@ closes it, once. A *complaint* is a buyer's, about an order; an order has one op
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -107,17 +107,22 @@ class Ruling(msgspec.Struct, frozen=True):
     details: Mapping[str, Any] = {}
 
 
-Decide = Callable[[Tx, CabinetException, By, Ruling], object]
+Decide: TypeAlias = Callable[[Tx, Any, Any, Any], object]
+"""tx, the exception, by whom, and the ruling. It refuses with an exception; then nothing is
+decided."""
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What approving and rejecting mean for a kind, in the transaction that decides it.
-
-    Each refuses with a CabinetError, or any refusal of money, and then nothing is decided.
-    """
+    """What approving and rejecting mean, each in the transaction that decides it."""
 
     approve: Decide
     reject: Decide
+
+
+class Refund(Protocol):
+    """Sends some of what was paid for an order back, in the transaction of a complaint's end."""
+
+    def __call__(self, tx: Tx, order_id: int, fen: int, *, reason: str, by: By) -> object: ...
 
 
 # ---------------------------------------------------------------- refusals
@@ -174,7 +179,7 @@ class ComplaintResolved(CabinetError):
 class OrderNotYours(CabinetError):
     """There is none, or it is another's."""
 
-    code = "cabinet_orders.not_found"
+    code = "complaints.order_not_found"
     title = "No such order"
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from devices.inbox import store
 from devices.inbox.model import (
-    DONE,
     DONE_KEPT_MS,
     NONCES_KEPT_MS,
     QUARANTINED,
@@ -42,7 +41,7 @@ from devices.vendors.port import (
     Unread,
     Verified,
 )
-from sql.database import Database, Tx
+from sql.database import Database, Tx, list_verb
 from sql.errors import DatabaseError
 
 log = logging.getLogger("callme.inbox")
@@ -54,6 +53,13 @@ BATCHES_MAX = 20
 
 # Classes of the port by name, which is what a row keeps.
 _ORDERS = frozenset(kind.__name__ for kind in ORDER_EVENTS)
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """A row to be worked. really: what its event is to be taken for."""
+
+    row_id: int
+    really: Callable[[Event], Event]
 
 
 class Inbox:
@@ -71,6 +77,7 @@ class Inbox:
         self._vendors = dict(vendors)
         self._handle = handle
         self._pull = pull
+        self._take = list_verb(self._take_all)
         self._skews = Skews()
         self._writing = 0
         # How many events wait; how long the oldest of them had waited at the last look.
@@ -194,26 +201,36 @@ class Inbox:
     async def _worked(self, row_id: int, vendor_code: str, event_type: str) -> bool:
         vendor = self._vendors.get(vendor_code)
         if vendor is None or vendor.caps.signed or event_type not in _ORDERS:
-            return await self._db.write(self._take, row_id, _as_told)
+            return await self._db.write(self._take, Chosen(row_id, _as_told))
         # Who cannot prove who he is, only gives a hint.
         row = await self._db.read(store.find, row_id)
         asked = await _asked(vendor, row) if row is not None else _as_told
-        return await self._db.write(self._take, row_id, asked)
+        return await self._db.write(self._take, Chosen(row_id, asked))
 
-    def _take(self, tx: Tx, row_id: int, really: Callable[[Event], Event]) -> bool:
-        row = store.take(tx, row_id)
-        if row is None:
-            return False
+    def _take_all(self, tx: Tx, chosen: Sequence[Chosen]) -> list[bool | Exception]:
+        """A list verb: whether each came to an end. When one fails, each is taken alone."""
+        really = {one.row_id: one.really for one in chosen}
+        rows = store.take(tx, list(really))
+        done = [row_id for row_id in sorted(rows) if self._end(tx, rows[row_id], really[row_id])]
+        if done:
+            store.end_done(tx, done)
+        # Of two that chose the same row, only one goes on with its device.
+        first = {one.row_id: number for number, one in reversed(list(enumerate(chosen)))}
+        return [
+            one.row_id in rows and first[one.row_id] == number for number, one in enumerate(chosen)
+        ]
+
+    def _end(self, tx: Tx, row: InboxRow, really: Callable[[Event], Event]) -> bool:
+        """Handle a row; whether it is done, and not at an end already."""
         try:
             event = really(self._read(row))
             if isinstance(event, Unread):
                 store.note_unread(tx, row, event.event_type, event.why)
-                return True
+                return False
             self._handle(tx, row, event)
         except (Quarantine, BadCallback) as reason:
             store.end(tx, row, QUARANTINED, str(reason))
-        else:
-            store.end(tx, row, DONE)
+            return False
         return True
 
     def _read(self, row: InboxRow) -> Event:

@@ -1,9 +1,9 @@
 """The inbox's rows: kept together, worked one at a time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 
 from devices.inbox.model import (
     COALESCED,
@@ -169,55 +169,72 @@ def coalesce(tx: Tx, ids: Sequence[int]) -> int:
     return tx.execute(ended.values(values)).rowcount
 
 
-def take(tx: Tx, row_id: int) -> InboxRow | None:
-    """A row that is its device's next, locked until the transaction ends; else None.
+def take(tx: Tx, row_ids: Sequence[int]) -> dict[int, InboxRow]:
+    """Those rows that are their device's next, locked until the transaction ends.
 
     One that waits behind a failed one waits as long as that.
     """
-    # Another process that works on the device has its next row; that one is left to it.
-    row = _row_of(tx, row_id, lock=True)
-    if row is None or row.state != NEW:
-        return None
-    ahead = (
-        select(inbox.c.next_at)
-        .where(
-            _is_new(),
-            inbox.c.device_code == row.device_code,
-            inbox.c.id < row.id,
-            inbox.c.vendor == row.vendor,
+    # A row that another process works on is left to it, and so is its device's next.
+    query = _rows(inbox.c.id.in_(sorted(row_ids)), _is_new()).order_by(inbox.c.id)
+    locked = tx.execute(query.with_for_update(skip_locked=True))
+    rows = {row.id: InboxRow(**row._mapping) for row in locked}
+    heads = _heads(tx, rows.values())
+    behind = {
+        row.id: head
+        for row in rows.values()
+        if (head := heads.get((row.vendor, row.device_code), row.id)) < row.id
+    }
+    _let_wait(tx, behind)
+    return {row_id: row for row_id, row in rows.items() if row_id not in behind}
+
+
+def _heads(tx: Tx, rows: Iterable[InboxRow]) -> dict[tuple[str, str], int]:
+    """The id of the first waiting event of each device."""
+    devices: dict[str, set[str]] = {}
+    for row in rows:
+        devices.setdefault(row.vendor, set()).add(row.device_code)
+    heads = {}
+    for vendor, codes in devices.items():
+        first = (
+            select(inbox.c.device_code, func.min(inbox.c.id).label("head"))
+            .where(_is_new(), inbox.c.vendor == vendor, inbox.c.device_code.in_(sorted(codes)))
+            .group_by(inbox.c.device_code)
         )
-        .order_by(inbox.c.id)
-        .limit(1)
-    )
-    waits = tx.execute(ahead).scalar()
-    if waits is None:
-        return row
-    if waits > tx.now:
-        tx.execute(update(inbox).where(inbox.c.id == row.id).values(next_at=waits))
-    return None
+        heads.update({(vendor, row.device_code): row.head for row in tx.execute(first)})
+    return heads
+
+
+def _let_wait(tx: Tx, behind: Mapping[int, int]) -> None:
+    """behind: rows by id, with the id of the one that has to go first."""
+    for row_id, head in behind.items():
+        waits = tx.execute(select(inbox.c.next_at).where(inbox.c.id == head)).scalar()
+        if waits is not None and waits > tx.now:
+            tx.execute(update(inbox).where(inbox.c.id == row_id).values(next_at=waits))
 
 
 def find(tx: Tx, row_id: int) -> InboxRow | None:
-    return _row_of(tx, row_id, lock=False)
-
-
-def _row_of(tx: Tx, row_id: int, *, lock: bool) -> InboxRow | None:
-    query = select(*(inbox.c[name] for name in InboxRow.__struct_fields__)).where(
-        inbox.c.id == row_id
-    )
-    if lock:
-        query = query.with_for_update(skip_locked=True)
-    row = tx.execute(query).first()
+    row = tx.execute(_rows(inbox.c.id == row_id)).first()
     return None if row is None else InboxRow(**row._mapping)
 
 
-def end(tx: Tx, row: InboxRow, state: str, outcome: str = "") -> None:
+def _rows(*where: ColumnElement[bool]) -> Select[Any]:
+    return select(*(inbox.c[name] for name in InboxRow.__struct_fields__)).where(*where)
+
+
+def end(tx: Tx, row: InboxRow, state: str, outcome: str) -> None:
     """Mark a row that was taken."""
-    tx.execute(
-        update(inbox)
-        .where(inbox.c.id == row.id)
-        .values(state=state, ended_at=tx.now, next_at=None, outcome=outcome[:_OUTCOME_MAX])
-    )
+    _end(tx, inbox.c.id == row.id, state, outcome)
+
+
+def end_done(tx: Tx, row_ids: Sequence[int]) -> None:
+    """Mark rows that were taken, and handled as they should be."""
+    _end(tx, inbox.c.id.in_(sorted(row_ids)), DONE, "")
+
+
+def _end(tx: Tx, which: ColumnElement[bool], state: str, outcome: str) -> None:
+    values = {"state": state, "ended_at": tx.now, "next_at": None}
+    ended = update(inbox).where(which)
+    tx.execute(ended.values(**values, outcome=outcome[:_OUTCOME_MAX]))
 
 
 def note_unread(tx: Tx, row: InboxRow, event_type: str, why: str) -> None:
@@ -228,9 +245,10 @@ def note_unread(tx: Tx, row: InboxRow, event_type: str, why: str) -> None:
 
 def note_failure(tx: Tx, row_id: int, error: str) -> bool:
     """Let an event be tried again later, and its device wait; False: it is dead."""
-    row = _row_of(tx, row_id, lock=True)
-    if row is None or row.state != NEW:
+    taken = tx.execute(_rows(inbox.c.id == row_id, _is_new()).with_for_update()).first()
+    if taken is None:
         return True
+    row = InboxRow(**taken._mapping)
     tries = row.tries + 1
     pause = pause_after(tries)
     if pause is None:
@@ -270,7 +288,7 @@ def worked(tx: Tx, after: int, most: int) -> list[int]:
     return list(tx.execute(query).scalars())
 
 
-def _is_new() -> Any:
+def _is_new() -> ColumnElement[bool]:
     return inbox.c.state == NEW
 
 

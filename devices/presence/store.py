@@ -201,7 +201,7 @@ def flush(tx: Tx) -> int:
     if not beats:
         return 0
     rows = [
-        (device_id, beat.at, beat.reported_at or 0, beat.boot_id, beat.seq)
+        (device_id, beat.at, beat.reported_at, beat.boot_id, beat.seq)
         for device_id, beat in sorted(beats.items())
     ]
     tx.execute_many(_FLUSH, rows)
@@ -216,7 +216,7 @@ _FLUSH: Final = Bulk(
     .values(
         last_seen_at=bindparam("at_"),
         reported_at=case(
-            (func.coalesce(_told_temp, 0) < bindparam("temp_"), bindparam("temp_")),
+            (or_(_told_temp.is_(None), _told_temp < bindparam("temp_")), bindparam("temp_")),
             else_=_told_temp,
         ),
         seq=case(

@@ -235,7 +235,7 @@ callback_inbox = table(
     Column("outcome", String(200), nullable=False),
     UniqueConstraint("vendor", "endpoint_id", "event_id"),
     Index("ix_callback_inbox_state_next_at", "state", "next_at"),
-    Index("ix_callback_inbox_state_device_code_id", "state", "device_code", "id"),
+    Index("ix_callback_inbox_state_vendor_device_code_id", "state", "vendor", "device_code", "id"),
     sqlite_autoincrement=True,
 )
 

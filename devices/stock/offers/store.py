@@ -56,7 +56,7 @@ def goods_to_push(
     for row in rows:
         values = dict(row._mapping)
         mark = values.pop("mark")
-        found.append((msgspec.convert(values, Good), mark))
+        found.append((Good(**values), mark))
     return found
 
 

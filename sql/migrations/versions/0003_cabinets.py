@@ -515,7 +515,9 @@ def make_inbox() -> None:
     )
     with op.batch_alter_table("callback_inbox", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_callback_inbox_state_device_code_id", ["state", "device_code", "id"], unique=False
+            "ix_callback_inbox_state_vendor_device_code_id",
+            ["state", "vendor", "device_code", "id"],
+            unique=False,
         )
         batch_op.create_index("ix_callback_inbox_state_next_at", ["state", "next_at"], unique=False)
 

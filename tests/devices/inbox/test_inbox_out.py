@@ -301,6 +301,17 @@ async def test_when_the_database_is_away_nothing_is_held_against_the_event(
     assert (row.state, row.tries) == ("new", 0)
 
 
+async def test_one_that_fails_spoils_nothing_of_the_others(post: Post) -> None:
+    post.notes.failures["C/1"] = RuntimeError("broken")
+    for device_code in "ABCDE":
+        await opened(post, device_code, 1)
+
+    assert await post.inbox.work_due() == 4
+
+    assert [await post.noted(code) for code in "ABCDE"] == [[1], [1], [], [1], [1]]
+    assert sorted((await post.states()).values()) == ["done"] * 4 + ["new"]
+
+
 async def test_a_failure_of_what_has_ended_meanwhile_changes_nothing(quick_post: Post) -> None:
     await opened(quick_post, "A", 1)
     await quick_post.inbox.work_due()
@@ -328,13 +339,12 @@ async def test_an_event_without_a_device_is_named_so(
 async def test_one_that_is_not_its_devices_next_is_left(quick_post: Post) -> None:
     await opened(quick_post, "A", 1, 2)
 
-    assert await quick_post.db.write(store.take, 2) is None
-    assert await quick_post.db.write(store.take, 99) is None
-    row = await quick_post.db.write(store.take, 1)
-    assert row is not None
-    assert row.event_id == "A/1"
+    assert await quick_post.db.write(store.take, [2]) == {}
+    assert await quick_post.db.write(store.take, [99]) == {}
+    rows = await quick_post.db.write(store.take, [1, 2])
+    assert [row.event_id for row in rows.values()] == ["A/1"]
     assert await quick_post.inbox.work_due() == 2
-    assert await quick_post.db.write(store.take, 1) is None
+    assert await quick_post.db.write(store.take, [1]) == {}
 
 
 # ---------------------------------------------------------------- again

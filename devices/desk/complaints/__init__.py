@@ -1,0 +1,1 @@
+"""Complaints: what buyers say about their orders, and how it ends."""
