@@ -11,6 +11,7 @@ from bench import (
     fanouts,
     generator,
     idle,
+    inbox,
     machine,
     notices,
     polls,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Setup], Outcome]] = {
     "P6": idle.p6,
     "P7": returns.p7,
     "P8": notices.p8,
+    "P9": inbox.p9,
     "P10": polls.p10,
     "P12": starts.p12,
 }

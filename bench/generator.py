@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -42,6 +42,15 @@ def line(**fields: str | int | Sequence[str]) -> str:
     for name, value in fields.items():
         values = [value] if isinstance(value, str | int) else value
         parts.extend(f"{name}={one}" for one in values)
+    return "\t".join(parts)
+
+
+def posts(said: Iterable[tuple[Mapping[str, str], str]]) -> str:
+    """The end of a line: bodies that are each posted once, with headers of their own."""
+    parts: list[str] = []
+    for headers, body in said:
+        parts += [f"beside={name}: {value}" for name, value in headers.items()]
+        parts.append(f"body={body}")
     return "\t".join(parts)
 
 

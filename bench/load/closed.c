@@ -23,9 +23,13 @@ static bool stopped;
 static const char *next_body(struct conn *c)
 {
     const struct plan_line *line = c->plan;
-    if (line->bodies_count <= 1)
-        return line->bodies_count ? line->bodies[0] : "";
-    return c->bodies_said < line->bodies_count ? line->bodies[c->bodies_said++] : NULL;
+    if (!line->bodies_count)
+        return "";
+    if (c->bodies_said == line->bodies_count && line->bodies_count > 1)
+        return NULL;
+    uint32_t next = line->bodies_count > 1 ? c->bodies_said++ : 0;
+    c->beside = line->besides[next];
+    return line->bodies[next];
 }
 
 static void ask(struct conn *c)

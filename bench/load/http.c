@@ -14,9 +14,10 @@ size_t http_request(char *out, size_t cap, const struct conn *c, const char *bod
 {
     size_t body_len = body ? strlen(body) : 0;
     int n = snprintf(out, cap,
-                     "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n%sContent-Length: %zu\r\n\r\n%s",
+                     "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n%s%sContent-Length: %zu\r\n\r\n%s",
                      c->plan->method, c->plan->path, options.port,
-                     c->plan->headers ? c->plan->headers : "", body_len, body ? body : "");
+                     c->plan->headers ? c->plan->headers : "", c->beside ? c->beside : "",
+                     body_len, body ? body : "");
     if (n < 0 || (size_t)n >= cap)
         die("a request is longer than %zu bytes", cap);
     return (size_t)n;

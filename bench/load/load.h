@@ -46,6 +46,8 @@ struct plan_line {
     char *method;
     char *headers; /* "Name: value\r\n" for each header field. */
     char **bodies; /* One is said over and over; of several each is said once. */
+    char **besides; /* The header fields of each body alone; NULL for none. */
+    char *beside;   /* Of the body to come. */
     uint32_t bodies_count;
     char *expect; /* What the body of an answer must contain; may be NULL. */
     char *says[SAYS_MAX]; /* Frames of the sign-in, each answered before the next. */
@@ -98,6 +100,7 @@ struct conn {
     uint64_t request_id;
     uint64_t sent_ns;
     uint32_t bodies_said;
+    const char *beside; /* Header fields of what is said next. */
     uint64_t ticket;
     uint32_t number;
     uint64_t kept_ticket;

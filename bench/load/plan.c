@@ -2,8 +2,9 @@
  *
  * One connection a line, fields name=value parted by tabs; connection i uses
  * line i modulo the number of lines.  Fields: wire (ws, http), path, method,
- * header (repeatable), body (repeatable), expect, greeted (yes), say
- * (repeatable), key, stall, topic, issue, finish, publish, replied (no).
+ * header (repeatable), beside (repeatable: a header of the next body alone),
+ * body (repeatable), expect, greeted (yes), say (repeatable), key, stall,
+ * topic, issue, finish, publish, replied (no).
  *
  * In what is said, @id@ @key@ @stall@ @ticket@ @number@ @seq@ @nonce@ and
  * @since@ are filled in; any other @ stands for itself. */
@@ -37,14 +38,14 @@ static char *copy(const char *text)
     return made;
 }
 
-static void add_header(struct plan_line *line, const char *header)
+static void add_header(char **headers, const char *header)
 {
-    size_t before = line->headers ? strlen(line->headers) : 0;
+    size_t before = *headers ? strlen(*headers) : 0;
     size_t needed = before + strlen(header) + 3;
-    line->headers = realloc(line->headers, needed);
-    if (!line->headers)
+    *headers = realloc(*headers, needed);
+    if (!*headers)
         die("out of memory");
-    snprintf(line->headers + before, needed - before, "%s\r\n", header);
+    snprintf(*headers + before, needed - before, "%s\r\n", header);
 }
 
 static void add_body(struct plan_line *line, const char *body)
@@ -52,10 +53,14 @@ static void add_body(struct plan_line *line, const char *body)
     /* Doubled whenever the count is a power of two. */
     uint32_t count = line->bodies_count;
     if (!(count & (count - 1))) {
-        line->bodies = realloc(line->bodies, (count ? count * 2 : 1) * sizeof *line->bodies);
-        if (!line->bodies)
+        uint32_t room = count ? count * 2 : 1;
+        line->bodies = realloc(line->bodies, room * sizeof *line->bodies);
+        line->besides = realloc(line->besides, room * sizeof *line->besides);
+        if (!line->bodies || !line->besides)
             die("out of memory");
     }
+    line->besides[count] = line->beside;
+    line->beside = NULL;
     line->bodies[line->bodies_count++] = copy(body);
 }
 
@@ -75,7 +80,9 @@ static void set_field(struct plan_line *line, const char *name, const char *valu
     else if (!strcmp(name, "method"))
         line->method = copy(value);
     else if (!strcmp(name, "header"))
-        add_header(line, value);
+        add_header(&line->headers, value);
+    else if (!strcmp(name, "beside"))
+        add_header(&line->beside, value);
     else if (!strcmp(name, "body"))
         add_body(line, value);
     else if (!strcmp(name, "expect"))

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 
 from devices.desk import store as desk
-from devices.orders.beside import CONFIRM
+from devices.orders.beside import confirm_keys
 from devices.orders.model import Order
 from devices.orders.rows import store as orders
 from devices.vendors.port import OrderResult
@@ -100,10 +100,7 @@ def _difference(tx: Tx, order: Order, text: str) -> None:
 def is_newest(tx: Tx, payload: dict[str, Any]) -> bool:
     """Whether a confirmation is still the last word about its order."""
     result = msgspec.convert(payload["result"], OrderResult)
-    order = orders.by_vendor_no(tx, payload["vendor"], result.vendor_order_no)
-    if order is None:
-        return True
-    newest = outbox.newest(tx, f"{CONFIRM}:{order.id}:")
+    newest = outbox.newest(tx, confirm_keys(payload["vendor"], result.order_no))
     return newest is None or newest == payload
 
 

@@ -38,6 +38,8 @@ class Stall:
         self.seq = 0
         self.subscribers: set[Socket] = set()
         self.requests: defaultdict[str, int] = defaultdict(int)
+        # The X-Sign headers of the last request with a query.
+        self.signs: dict[str, list[str]] = {}
 
     def issue(self) -> dict[str, int]:
         number = 1 if "same number" in self.mistakes else next(self.numbers)
@@ -97,6 +99,7 @@ class OldDialect(RequestHandler):
     def post(self) -> None:
         query = self.get_body_argument("query")
         self.stall.requests[query] += 1
+        self.stall.signs[query] = self.request.headers.get_list("X-Sign")
         if query == "fetch":
             self.finish({"fetchSuccess": "success", "marchSn": self.stall.issue()["number"]})
         else:
@@ -245,6 +248,29 @@ async def test_of_several_bodies_each_is_posted_once(port: int, stall: Stall) ->
 
     assert stall.requests == {f"q{n}{c}": 1 for n in range(9) for c in "ab"}
     assert (figures["answers"], figures["starved"]) == (18, 2)
+
+
+async def test_a_body_may_have_headers_of_its_own(port: int, stall: Stall) -> None:
+    form = "Content-Type: application/x-www-form-urlencoded"
+    start = line(wire="http", path="/", header=form)
+    said: list[tuple[dict[str, str], str]] = [
+        ({"X-Sign": "1", "X-Other": "a"}, "query=one&marchSn=1"),
+        ({}, "query=two&marchSn=1"),
+        ({"X-Sign": "3"}, "query=three&marchSn=1"),
+    ]
+
+    figures = await asyncio.to_thread(
+        generator.run,
+        "http",
+        port,
+        [f"{start}\t{generator.posts(said)}"],
+        connections=1,
+        warmup=0,
+        seconds=0.2,
+    )
+
+    assert stall.signs == {"one": ["1"], "two": [], "three": ["3"]}
+    assert (figures["answers"], figures["starved"]) == (3, 1)
 
 
 async def test_a_refused_sign_in_ends_the_measurement(port: int, stall: Stall) -> None:

@@ -1,0 +1,297 @@
+"""What the time does to sessions, and what is done when nobody answers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from devices.flow import steps
+from devices.sessions import store
+from devices.sessions.model import State
+from devices.vendors.port import Caps, Outcome, SessionFact, VendorUnknown
+from simulators.xiaomai import Fault
+from sql.database import Tx
+from tests.devices.flow.town import Town
+
+
+async def opening(town: Town, *faults: Fault) -> int:
+    await town.grant(20_000)
+    for fault in faults:
+        town.sim.dial.add(fault)
+    return (await town.open()).session.id
+
+
+SILENT = Fault(at="event.*", kind="lose", times=None)
+NEVER = Fault(at="device.open", kind="never_open", code=3002)
+MUTE = Fault(at="door/query", kind="http_502", times=None)
+
+
+async def test_the_vendor_is_asked_when_nothing_was_heard_for_twenty_seconds(
+    one_town: Town,
+) -> None:
+    session = await opening(one_town, SILENT)
+
+    await one_town.turn(19)
+    assert one_town.asked("door/query") == 0
+    await one_town.turn(1)
+
+    assert one_town.asked("door/query") == 1
+    assert (await one_town.session(session)).unlocked_at == one_town.clock.now()
+
+
+async def test_a_door_nobody_pulls_is_asked_about_and_given_back(one_town: Town) -> None:
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.sim.dial.add(SILENT)
+
+    await one_town.pass_by(44)
+    assert await one_town.state(session) is State.OPENING
+    await one_town.pass_by(5)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, "not_pulled")
+    assert await one_town.tickets() == 20_000
+    assert (await one_town.rows("devices"))[0]["faults"] == 0
+
+
+async def test_a_door_that_stays_unlocked_is_asked_about_until_a_person_must_look(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await opening(one_town)
+    await one_town.hear()
+
+    async def query_session(_: str) -> SessionFact:
+        return SessionFact(outcome=Outcome.EXECUTED, state="unlocked")
+
+    monkeypatch.setattr(one_town.adapter, "query_session", query_session)
+    one_town.sim.dial.add(SILENT)
+    await one_town.pass_by(290)
+    assert await one_town.state(session) is State.OPENING
+    await one_town.pass_by(30)
+
+    assert await one_town.state(session) is State.ABNORMAL
+    assert ("abnormal", f"session:{session}") in await one_town.desk()
+    assert await one_town.held() == 20_000
+
+
+async def test_when_nobody_answers_for_five_minutes_a_person_must_look(one_town: Town) -> None:
+    session = await opening(one_town, SILENT, MUTE)
+
+    await one_town.pass_by(290)
+    assert await one_town.state(session) is State.OPENING
+    await one_town.pass_by(30)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (State.ABNORMAL, "no_result")
+    assert await one_town.held() == 20_000
+    assert ("abnormal", f"session:{session}") in await one_town.desk()
+
+
+async def test_what_waits_for_a_person_is_told_at_two_ages_and_no_more(one_town: Town) -> None:
+    session = await opening(one_town, SILENT, MUTE)
+    await one_town.pass_by(320)
+
+    await one_town.pass_by(7_200, step=600)
+    (alert,) = await texts(one_town, "cabinet.abnormal")
+    assert "2 hours" in alert
+    await one_town.pass_by(80_000, step=4_000)
+    (alert,) = await texts(one_town, "cabinet.abnormal")
+    assert "24 hours" in alert
+    assert (await one_town.session(session)).due_at is None
+
+    await one_town.db.write(end_by_hand, session)
+    assert await texts(one_town, "cabinet.abnormal") == []
+
+
+async def test_a_door_that_is_open_for_a_day_is_a_person_s(one_town: Town) -> None:
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
+    await one_town.hear()
+    one_town.sim.dial.add(SILENT)
+
+    await one_town.pass_by(86_400 + 1_200, step=600)
+
+    assert await one_town.state(session) is State.TIMEOUT
+    assert ("no_order", f"session:{session}") in await one_town.desk()
+    assert await one_town.held() == 20_000
+
+
+async def test_a_close_whose_event_was_lost_is_found_by_asking(one_town: Town) -> None:
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
+    await one_town.hear()
+    one_town.sim.dial.add(SILENT)
+    one_town.sim.cabinet("XM-1").take("cola")
+    one_town.sim.cabinet("XM-1").close()
+
+    await one_town.pass_by(180)
+    assert await one_town.state(session) is State.CLOSED
+    await one_town.pass_by(20)
+    assert await one_town.state(session) is State.PAID
+
+
+async def test_what_does_not_settle_in_a_day_is_told_to_a_person(one_town: Town) -> None:
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.sim.dial.add(Fault(at="order/query", kind="code", code=4001, times=None))
+    one_town.sim.dial.add(SILENT)
+    one_town.shop()
+    await one_town.db.write(stand_still, session)
+
+    await one_town.pass_by(90_000, step=1_800)
+
+    found = await one_town.session(session)
+    assert (found.state, found.due_at) == (State.SETTLING, None)
+    assert ("abnormal", f"session:{session}") in await one_town.desk()
+    assert one_town.asked("order/query") > 20
+
+
+async def test_a_vendor_that_answers_no_questions_is_waited_for(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caps = Caps(signed=True, door_sensor=True)
+    monkeypatch.setattr(type(one_town.adapter), "caps", caps)
+    session = await opening(one_town, SILENT, NEVER)
+
+    await one_town.pass_by(70)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, "no_answer")
+    assert one_town.asked("door/query") == 0
+
+
+async def test_a_vendor_without_orders_to_ask_for_waits_for_a_person(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.sim.dial.add(Fault(at="event.order.*", kind="lose", times=None))
+    monkeypatch.setattr(type(one_town.adapter), "caps", Caps(signed=True, door_sensor=True))
+    one_town.shop("cola")
+    await one_town.hear()
+
+    await one_town.pass_by(110)
+
+    assert one_town.asked("order/query") == 0
+    assert ("no_order", f"session:{session}") in await one_town.desk()
+    assert await one_town.cabinets.sweep("xiaomai") == 0
+    assert str(await one_town.cabinets.compare_day("xiaomai", 20261120)).startswith("0 orders")
+
+
+async def test_a_vendor_that_is_gone_leaves_its_sessions_where_they_are(one_town: Town) -> None:
+    session = await opening(one_town, SILENT)
+    one_town.vendors.clear()
+    one_town.start()
+
+    await one_town.turn(20)
+
+    assert await one_town.state(session) is State.OPENING
+    await one_town.db.write(to_closed, session)
+    await one_town.pass_by(110)
+    assert ("no_order", f"session:{session}") in await one_town.desk()
+
+
+async def test_an_order_that_cannot_be_asked_for_is_asked_for_again(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.sim.dial.add(Fault(at="event.order.*", kind="lose", times=None))
+    one_town.sim.dial.add(Fault(at="order/query", kind="http_502"))
+    one_town.shop("cola")
+    await one_town.hear()
+
+    await one_town.turn(15)
+    assert await one_town.state(session) is State.CLOSED
+    await one_town.turn(30)
+
+    assert await one_town.state(session) is State.PAID
+
+
+async def test_one_session_s_trouble_holds_up_no_other(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch, expect_log: Callable[[str], None]
+) -> None:
+    expect_log("looking at session 1 failed")
+    await one_town.grant(500, 8)
+    first = await opening(one_town, SILENT)
+    second = (await one_town.open(8, door_no=2)).session.id
+    really = one_town.adapter.query_session
+    number = (await one_town.session(first)).request_id
+
+    async def query_session(request_id: str) -> Any:
+        if request_id == number:
+            raise RuntimeError("a mistake of ours")
+        return await really(request_id)
+
+    monkeypatch.setattr(one_town.adapter, "query_session", query_session)
+
+    await one_town.turn(20)
+
+    assert (await one_town.session(first)).unlocked_at is None
+    assert (await one_town.session(second)).unlocked_at is not None
+
+
+async def test_what_another_process_has_taken_is_left_to_it(one_town: Town) -> None:
+    session = await opening(one_town, SILENT)
+    one_town.clock.advance(seconds=20)
+    await one_town.db.write(put_off, session)
+
+    await one_town.cabinets._look(session)
+
+    assert one_town.asked("door/query") == 0
+
+
+async def test_an_answer_that_comes_when_it_is_over_changes_nothing(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await opening(one_town, SILENT)
+
+    async def query_session(_: str) -> SessionFact:
+        await one_town.db.write(end_by_hand, session)
+        return SessionFact(outcome=Outcome.EXECUTED, state="open")
+
+    monkeypatch.setattr(one_town.adapter, "query_session", query_session)
+    await one_town.turn(20)
+
+    found = await one_town.session(session)
+    assert (found.state, found.opened_at) == (State.NOT_OPENED, None)
+
+
+async def test_a_command_is_not_sent_again_to_a_door_that_was_heard_of_meanwhile(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await opening(one_town, SILENT)
+
+    async def unknown(_: str) -> SessionFact:
+        raise VendorUnknown("away")
+
+    monkeypatch.setattr(one_town.adapter, "query_session", unknown)
+    await one_town.turn(20)
+    assert await one_town.db.write(steps.to_send, session) is None
+    await one_town.db.write(end_by_hand, session)
+    assert await one_town.db.write(steps.to_send_again, session) is None
+
+
+async def texts(town: Town, kind: str) -> list[str]:
+    return [row["text"] for row in await town.rows("alerts") if row["kind"] == kind and row["open"]]
+
+
+def end_by_hand(tx: Tx, session_id: int) -> None:
+    steps.end(tx, store.load(tx, session_id, lock=True), State.NOT_OPENED, "by_hand")
+
+
+def to_closed(tx: Tx, session_id: int) -> None:
+    session = store.load(tx, session_id, lock=True)
+    store.move(tx, session, State.CLOSED, closed_at=tx.now)
+
+
+def put_off(tx: Tx, session_id: int) -> None:
+    store.note(tx, store.load(tx, session_id, lock=True), due_at=tx.now + 60_000)
+
+
+def stand_still(tx: Tx, session_id: int) -> None:
+    """Settling, and nothing more comes of it."""
+    session = store.load(tx, session_id, lock=True)
+    store.move(tx, session, State.SETTLING, closed_at=tx.now)
