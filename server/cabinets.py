@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from accounts.audit.model import By
 from accounts.model import Session
 from accounts.staff.permissions import Permission, allowed
 from commerce.erp import Erp
@@ -20,13 +23,17 @@ from commerce.members.phones import Phones
 from commerce.members.service import Members
 from commerce.sales.model import SEND
 from commerce.sales.service import Sales
+from devices.desk.model import Action, Ruling
+from devices.desk.service import Complaints, Desk
 from devices.fleet import store as fleet_store
 from devices.fleet.qr import QrCodes
 from devices.fleet.service import Fleet
+from devices.flow.decisions import DECISIONS
 from devices.flow.model import WAKE, Rules
 from devices.flow.service import Cabinets
 from devices.inbox.model import JOB as INBOX
 from devices.inbox.service import Inbox
+from devices.orders import decisions
 from devices.orders.beside import CONFIRM
 from devices.orders.model import Rules as OrderRules
 from devices.orders.money import CANCEL, SETTLE
@@ -46,6 +53,7 @@ from handlers import (
     callbacks,
     rest_cabinet_orders,
     rest_cabinets,
+    rest_desk,
     rest_fleet,
     rest_goods,
     rest_live,
@@ -56,6 +64,7 @@ from handlers.routing import Route
 from payments.scores.service import Scores
 from payments.scores.store import WAKE as SCORES
 from payments.service import Payments
+from queueing.stalls.pictures import Pictures
 from server.config import Config
 from server.jobs import Watch
 from server.outbox import TENACIOUS, Deliver, Rhythm
@@ -124,6 +133,12 @@ class CabinetSide:
             rules=rules,
             score_over=self.orders.score_over,
         )
+        self.desk = Desk(db, actions=_actions(), for_orders=_for_orders(self.orders))
+        self.complaints = Complaints(
+            db,
+            Pictures(Path(config.cabinet.complaints_dir)),
+            partial(decisions.refund, rules=order_rules),
+        )
         self.inbox = Inbox(db, self.vendors, beside(self.cabinets.handle, self.stock), pull=PULL)
 
     # What the app is to do
@@ -136,6 +151,7 @@ class CabinetSide:
             *rest_fleet.routes(self.fleet),
             *rest_live.routes(self.presence),
             *rest_goods.routes(self.goods, self.stock, self.sales, now=self._now),
+            *rest_desk.routes(self.desk, self.complaints, self.members),
         ]
 
     def deliverers(self) -> Mapping[str, Deliver]:
@@ -195,6 +211,37 @@ def _vendors(config: Config, now: Callable[[], Millis]) -> dict[str, CabinetVend
             now=now,
         )
     }
+
+
+def _actions() -> dict[str, Action]:
+    """What deciding means for exceptions that are about no order."""
+    return {kind: Action(approve, reject) for kind, (approve, reject) in DECISIONS.items()}
+
+
+def _for_orders(orders: Orders) -> Action:
+    def approve(tx: Tx, exception: Any, by: By, ruling: Ruling) -> None:
+        items = ruling.details.get("items")
+        orders.approve(
+            tx,
+            exception,
+            by,
+            quantities=None if items is None else _quantities(items),
+            session_id=ruling.details.get("session_id", 0),
+            reason=ruling.reason,
+        )
+
+    def reject(tx: Tx, exception: Any, by: By, ruling: Ruling) -> None:
+        orders.reject(tx, exception, by, reason=ruling.reason)
+
+    return Action(approve, reject)
+
+
+def _quantities(items: list[dict[str, Any]]) -> dict[str, int]:
+    """How many of each; what is listed twice counts twice."""
+    found: dict[str, int] = {}
+    for item in items:
+        found[item["sku"]] = found.get(item["sku"], 0) + item["quantity"]
+    return found
 
 
 def _may_listen(tx: Tx, session: Session, stream: str) -> bool:
