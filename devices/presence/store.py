@@ -120,9 +120,9 @@ def _with_beat(device: Device, beat: Beat | None) -> Device:
 
 
 def _keep_beat(tx: Tx, beats: dict[int, Beat], device: Device) -> None:
-    if device.last_seen_at is not None:
-        beats[device.id] = Beat(device.last_seen_at, device.reported_at, device.boot_id, device.seq)
-        tx.remember(_BEATS, beats)
+    assert device.last_seen_at is not None, "the first sign of life is a change"
+    beats[device.id] = Beat(device.last_seen_at, device.reported_at, device.boot_id, device.seq)
+    tx.remember(_BEATS, beats)
 
 
 def _write(tx: Tx, before: Device, found: Heard, *, is_sample: bool) -> None:
