@@ -101,8 +101,7 @@ def move_stock(
 ) -> None:
     """The goods that are taken leave the shelf, whoever pays; what was not taken is there still."""
     main = chain.main
-    if chain.session is None:
-        return
+    assert chain.session is not None, "nobody's goods are no order's"
     move(
         tx,
         main.device_id,
