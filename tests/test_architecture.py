@@ -91,6 +91,7 @@ BROAD_CATCHES = {
     "queueing/stalls/pictures.py: opened": "whatever a decoder says of a file, it is a bad picture",
     "sql/batch.py: Batch._run_alone": "one function's failure is its own caller's, not the batch's",
     "sql/batch.py: Batch._run_group": "as above; a list that fails is taken apart",
+    "devices/inbox/service.py: Inbox._work_row": "a mistake with one event is its own device's",
     "handlers/channel.py: Channel._catch_up": "a stream that cannot be read is tried again later",
     "handlers/connection.py: Connection._handle": "the door of the WebSocket: answered as a frame",
     "handlers/old_socket.py: OldConnection._answer": "the same door in the old dialect",
