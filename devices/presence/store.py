@@ -89,10 +89,13 @@ class Beat(msgspec.Struct, frozen=True):
 # ---------------------------------------------------------------- heard
 
 
-def heard(tx: Tx, device_id: int, said: Said) -> None:
-    """Take up what was heard of a device; late and repeated messages change nothing."""
+def heard(tx: Tx, device_id: int, said: Said, *, locked: Device | None = None) -> None:
+    """Take up what was heard of a device; late and repeated messages change nothing.
+
+    locked: the device, if this transaction has it under its lock already.
+    """
     beats: dict[int, Beat] = tx.recall(_BEATS) or {}
-    written = load_device(tx, device_id, lock=True)
+    written = locked or load_device(tx, device_id, lock=True)
     device = _with_beat(written, beats.get(device_id))
     found = hear(device, said, now=tx.now)
     if found is None:
