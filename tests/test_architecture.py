@@ -95,6 +95,7 @@ BROAD_CATCHES = {
     "handlers/channel.py: Channel._catch_up": "a stream that cannot be read is tried again later",
     "handlers/connection.py: Connection._handle": "the door of the WebSocket: answered as a frame",
     "handlers/old_socket.py: OldConnection._answer": "the same door in the old dialect",
+    "devices/flow/reconcile.py: _take": "one order's mistake holds up the mark, and no other order",
     "server/jobs.py: Runner._outcome": "the door of jobs: a failure is recorded, the others go on",
     "server/jobs.py: Runner._guarded": "the same door, for what is looked at every few seconds",
     "server/outbox.py: Outbox._outcome": "a deliverer's mistake is its own parcel's fate",
