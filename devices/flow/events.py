@@ -34,11 +34,11 @@ def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> No
     if not event.device_code:
         # Of no cabinet: a vendor's word about goods.
         return
-    device = device_by_code(tx, row.vendor, event.device_code)
+    device = device_by_code(tx, row.vendor, event.device_code, lock=True)
     if device is None:
         _unknown_device(tx, row, event)
         raise Quarantine(f"there is no device {event.device_code}")
-    presence.heard(tx, device.id, event)
+    presence.heard(tx, device.id, event, locked=device)
     if isinstance(event, ORDER_EVENTS):
         _order(tx, row.vendor, event.order, rules)
     elif isinstance(event, DOOR_EVENTS):

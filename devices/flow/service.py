@@ -25,6 +25,7 @@ from devices.flow import store as books
 from devices.flow.messages import DoorsOut, door_out
 from devices.flow.model import (
     BIZ,
+    WAKE,
     Command,
     DoorRefused,
     Opened,
@@ -470,7 +471,7 @@ def _hurry(tx: Tx) -> int:
     opening = store.in_state(tx, [State.OPENING])
     for session in opening:
         store.note(tx, store.load(tx, session.id, lock=True), due_at=tx.now)
-    tx.wake(steps.WAKE)
+    tx.wake(WAKE)
     return len(opening)
 
 

@@ -89,10 +89,13 @@ class Beat(msgspec.Struct, frozen=True):
 # ---------------------------------------------------------------- heard
 
 
-def heard(tx: Tx, device_id: int, said: Said) -> None:
-    """Take up what was heard of a device; late and repeated messages change nothing."""
+def heard(tx: Tx, device_id: int, said: Said, *, locked: Device | None = None) -> None:
+    """Take up what was heard of a device; late and repeated messages change nothing.
+
+    locked: the device, if this transaction has it under its lock already.
+    """
     beats: dict[int, Beat] = tx.recall(_BEATS) or {}
-    written = load_device(tx, device_id, lock=True)
+    written = locked or load_device(tx, device_id, lock=True)
     device = _with_beat(written, beats.get(device_id))
     found = hear(device, said, now=tx.now)
     if found is None:
@@ -120,9 +123,9 @@ def _with_beat(device: Device, beat: Beat | None) -> Device:
 
 
 def _keep_beat(tx: Tx, beats: dict[int, Beat], device: Device) -> None:
-    if device.last_seen_at is not None:
-        beats[device.id] = Beat(device.last_seen_at, device.reported_at, device.boot_id, device.seq)
-        tx.remember(_BEATS, beats)
+    assert device.last_seen_at is not None, "the first sign of life is a change"
+    beats[device.id] = Beat(device.last_seen_at, device.reported_at, device.boot_id, device.seq)
+    tx.remember(_BEATS, beats)
 
 
 def _write(tx: Tx, before: Device, found: Heard, *, is_sample: bool) -> None:

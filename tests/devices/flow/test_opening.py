@@ -476,13 +476,14 @@ async def test_a_session_is_shown_to_its_own_person(one_town: Town) -> None:
 
 
 async def test_a_store_s_code_offers_its_doors(one_town: Town) -> None:
-    name, doors = await one_town.cabinets.doors(CODES.store(STORE))
-    own, one = await one_town.cabinets.doors(CODES.door(2, 1, 1))
+    offered = await one_town.cabinets.doors(CODES.store(STORE))
+    own = await one_town.cabinets.doors(CODES.door(2, 1, 1))
 
-    assert name == "Store 1"
-    assert [(device.id, number) for device, number, _ in doors] == [(1, 1), (1, 2), (2, 1), (2, 2)]
-    assert doors[0][2] == CODES.door(1, 1, 1)
-    assert (own, [number for _, number, _ in one]) == ("cabinet XM-2", [1, 2])
+    assert offered.name == "Store 1"
+    places = [(door.device_id, door.door_no) for door in offered.doors]
+    assert places == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert offered.doors[0].qr == CODES.door(1, 1, 1)
+    assert (own.name, [door.door_no for door in own.doors]) == ("cabinet XM-2", [1, 2])
 
 
 async def test_staff_see_the_sessions_of_their_stores(one_town: Town) -> None:
