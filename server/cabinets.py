@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from devices.flow.model import WAKE, Rules
 from devices.flow.service import Cabinets
 from devices.inbox.model import JOB as INBOX
 from devices.inbox.service import Inbox
-from devices.orders import decisions
 from devices.orders.beside import CONFIRM
 from devices.orders.model import Rules as OrderRules
 from devices.orders.money import CANCEL, SETTLE
@@ -132,7 +130,7 @@ class CabinetSide:
             rules=rules,
             score_over=self.orders.score_over,
         )
-        self.desk = Desk(db, actions=_actions(), for_orders=_for_orders(order_rules))
+        self.desk = Desk(db, actions=_actions(), for_orders=self.orders.action)
         self.complaints = Complaints(
             db,
             Pictures(Path(config.cabinet.complaints_dir)),
@@ -215,10 +213,6 @@ def _vendors(config: Config, now: Callable[[], Millis]) -> dict[str, CabinetVend
 def _actions() -> dict[str, Action]:
     """What deciding means for exceptions that are about no order."""
     return {kind: Action(approve, reject) for kind, (approve, reject) in DECISIONS.items()}
-
-
-def _for_orders(rules: OrderRules) -> Action:
-    return Action(partial(decisions.approve, rules=rules), partial(decisions.reject, rules=rules))
 
 
 def _may_listen(tx: Tx, session: Session, stream: str) -> bool:
