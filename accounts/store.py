@@ -5,12 +5,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
-from sqlalchemy import Table, and_, delete, insert, or_, select, update
+from sqlalchemy import Table, and_, delete, exists, insert, or_, select, update
 from sqlalchemy.dialects import mysql, sqlite
 
 from accounts.model import Account, AccountBlocked, App
+from accounts.staff.permissions import kept
 from sql.database import Tx, list_verb
 from sql.tables.accounts import account_roles, accounts, message_grants, sessions, wechat_tokens
+from sql.tables.devices import staff_stores
 from sql.tables.staff import staff
 from sql.types import Millis
 
@@ -186,6 +188,9 @@ def _read_sessions(tx: Tx, which: Any) -> list[SessionRow]:
             accounts.c.openid,
             account_roles.c.role,
             staff.c.role.label("staff_role"),
+            exists(select(1).where(staff_stores.c.account_id == staff.c.account_id)).label(
+                "is_kept"
+            ),
         )
         .join(accounts, accounts.c.id == sessions.c.account_id)
         .join(account_roles, given, isouter=True)
@@ -194,7 +199,8 @@ def _read_sessions(tx: Tx, which: Any) -> list[SessionRow]:
     ).all()
     roles: defaultdict[int, set[str]] = defaultdict(set)
     for row in rows:
-        roles[row.id] |= {row.role, row.staff_role} - {None}
+        staff_role = kept(row.staff_role) if row.is_kept else row.staff_role
+        roles[row.id] |= {row.role, staff_role} - {None}
     return [
         SessionRow(
             id=row.id,

@@ -2,6 +2,7 @@
 
 from accounts.audit.model import By
 from accounts.model import Session
+from accounts.staff.permissions import ROLES
 from handlers.calls import Call
 from queueing.model import Actor
 
@@ -25,12 +26,13 @@ def by(call: Call) -> By:
 def actor_of(session: Session, *, address: str = "") -> Actor:
     """The session's strongest role acts; what is a diner's own goes by the account anyway.
 
-    Staff see what an administrator sees; what they may change is judged by the route.
+    Staff see what an administrator sees, but those who are kept to stores nothing of numbers;
+    what they may change is judged by the route.
     """
     return Actor(_kind(session.roles), session.account_id, session.id, address)
 
 
 def _kind(roles: frozenset[str]) -> str:
-    if "admin" in roles or "staff" in roles:
+    if "admin" in roles or not roles.isdisjoint(ROLES):
         return "admin"
     return "seller" if "seller" in roles else "diner"

@@ -479,7 +479,10 @@ def _staff_out(account: StaffAccount) -> StaffOut:
 
 
 def _me_out(account: StaffAccount) -> MeOut:
-    return MeOut(**_fields(account), permissions=permissions_of(account.role))
+    return MeOut(
+        **_fields(account),
+        permissions=permissions_of(account.role, is_kept=bool(account.store_ids)),
+    )
 
 
 def _fields(account: StaffAccount) -> dict[str, Any]:

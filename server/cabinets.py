@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,11 +18,15 @@ from accounts.staff.permissions import Permission, allowed
 from commerce.erp import Erp
 from commerce.goods.service import Goods
 from commerce.members.phones import Phones
+from commerce.members.service import Members
 from commerce.sales.model import SEND
 from commerce.sales.service import Sales
+from devices.desk.model import Action
+from devices.desk.service import Complaints, Desk
 from devices.fleet import store as fleet_store
 from devices.fleet.qr import QrCodes
 from devices.fleet.service import Fleet
+from devices.flow.decisions import DECISIONS
 from devices.flow.model import WAKE, Rules
 from devices.flow.service import Cabinets
 from devices.inbox.model import JOB as INBOX
@@ -45,6 +50,7 @@ from handlers import (
     callbacks,
     rest_cabinet_orders,
     rest_cabinets,
+    rest_desk,
     rest_fleet,
     rest_goods,
     rest_live,
@@ -55,6 +61,7 @@ from handlers.routing import Route
 from payments.scores.service import Scores
 from payments.scores.store import WAKE as SCORES
 from payments.service import Payments
+from queueing.stalls.pictures import Pictures
 from server.config import Config
 from server.jobs import Watch
 from server.outbox import TENACIOUS, Deliver, Rhythm
@@ -108,7 +115,7 @@ class CabinetSide:
             salt=hmac.new(secret.encode(), _SALT, hashlib.sha256).hexdigest(),
         )
         times = Times(config.cabinet.heartbeat_s, auto_unlock=config.cabinet.auto_unlock)
-        self.phones = Phones(secret)
+        self.members = Members(db, Phones(secret))
         self.fleet = Fleet(db, self.vendors, codes)
         self.presence = Presence(db, self.vendors, times=times)
         self.goods = Goods(db, self.erp)
@@ -123,6 +130,12 @@ class CabinetSide:
             rules=rules,
             score_over=self.orders.score_over,
         )
+        self.desk = Desk(db, actions=_actions(), for_orders=self.orders.action)
+        self.complaints = Complaints(
+            db,
+            Pictures(Path(config.cabinet.complaints_dir)),
+            partial(decisions.refund, rules=order_rules),
+        )
         self.inbox = Inbox(db, self.vendors, beside(self.cabinets.handle, self.stock), pull=PULL)
 
     # What the app is to do
@@ -135,6 +148,7 @@ class CabinetSide:
             *rest_fleet.routes(self.fleet),
             *rest_live.routes(self.presence),
             *rest_goods.routes(self.goods, self.stock, self.sales, now=self._now),
+            *rest_desk.routes(self.desk, self.complaints, self.members),
         ]
 
     def deliverers(self) -> Mapping[str, Deliver]:
@@ -194,6 +208,11 @@ def _vendors(config: Config, now: Callable[[], Millis]) -> dict[str, CabinetVend
             now=now,
         )
     }
+
+
+def _actions() -> dict[str, Action]:
+    """What deciding means for exceptions that are about no order."""
+    return {kind: Action(approve, reject) for kind, (approve, reject) in DECISIONS.items()}
 
 
 def _may_listen(tx: Tx, session: Session, stream: str) -> bool:

@@ -136,6 +136,8 @@ class Cabinet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """So long a purchase that is not settled keeps its person from the next one."""
     auto_unlock: bool = False
     """Whether a cabinet that was away sells again by itself after five quiet minutes."""
+    complaints_dir: str = "var/complaints"
+    """Pictures of complaints: for those who may see the complaint, so not in the media."""
 
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -18,6 +19,7 @@ from queueing.model import Actor
 from queueing.stalls.service import Stalls
 from server import app as wiring
 from server.config import Config, load
+from server.demo_cabinets import SHOPPERS, seed_cabinets
 from server.wechatpay import V2_NATIVE
 
 FOLDER = Path("var/demo")
@@ -37,6 +39,8 @@ PAY_SETTINGS = (
     "payscore_service_id",
 )
 
+XIAOMAI_SETTINGS = ("url", "app_id", "key_id", "secret", "callback_secret", "endpoint_id")
+
 NAMES = (
     ("兰州拉面", ("牛肉拉面", "刀削面", "拌面")),
     ("川味小炒", ("回锅肉", "鱼香肉丝", "麻婆豆腐")),
@@ -50,11 +54,21 @@ NAMES = (
 
 
 class Simulated(msgspec.Struct, frozen=True):
-    """What a simulator says of itself; apps are settings of ours by name."""
+    """What a simulator says of itself; much of it is settings of ours by name."""
 
+    name: str
     url: str
-    apps: dict[str, str]
-    pay: dict[str, Any]
+    apps: dict[str, str] = {}
+    pay: dict[str, Any] = {}
+    control_url: str = ""
+    control_token: str = ""
+    app_id: str = ""
+    key_id: str = ""
+    secret: str = ""
+    callback_secret: str = ""
+    endpoint_id: str = ""
+    token: str = ""
+    cabinets: dict[str, int] = {}
 
 
 async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
@@ -65,17 +79,20 @@ async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
             *("simulators", "--wechat-port", "0", "--xiaomai-port", "0", "--erp-port", "0"),
             *("--keys-dir", str(_folder() / "keys")),
             *("--native-notify-url", f"http://127.0.0.1:{port}{V2_NATIVE}"),
+            *("--callback-base", f"http://127.0.0.1:{port}"),
         )
     ]
     running: wiring.App | None = None
     try:
-        wechat = await _introduce(processes[0])
-        config = demo_config(port, wechat)
+        wechat, xiaomai, erp = [await _introduce(processes[0]) for _ in range(3)]
+        config = demo_config(port, wechat, xiaomai, erp)
         running = await wiring.start(config)
         await seed(running.stalls, running.people)
+        await seed_cabinets(running.cabinets, running.people, xiaomai.cabinets)
         token = await _sign_in(running.people)
         if rush:
             processes.append(await _start_rush(config, wechat.url))
+            processes.append(await _start_shoppers(config, wechat, xiaomai))
         click.echo(_addresses(config, wechat.url, token))
         await stop.wait()
     finally:
@@ -85,7 +102,7 @@ async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
             await running.stop()
 
 
-def demo_config(port: int, wechat: Simulated) -> Config:
+def demo_config(port: int, wechat: Simulated, xiaomai: Simulated, erp: Simulated) -> Config:
     """Settings of the demo; what the environment says still wins."""
     return load(
         overrides={
@@ -108,6 +125,9 @@ def demo_config(port: int, wechat: Simulated) -> Config:
                 "allow_simulator": True,
             },
             "queue": {"admin_openids": ADMIN_OPENID},
+            "xiaomai": {name: getattr(xiaomai, name) for name in XIAOMAI_SETTINGS},
+            "erp": {"url": erp.url, "token": erp.token},
+            "cabinet": {"complaints_dir": str(FOLDER / "complaints")},
             # Eight stalls' crowds share one address here.
             "limits": {"address_per_s": 3000, "address_burst": 15000, "sign_in_per_min": 6000},
         }
@@ -165,15 +185,34 @@ async def _introduce(simulators: asyncio.subprocess.Process) -> Simulated:
 
 
 async def _start_rush(config: Config, wechat: str) -> asyncio.subprocess.Process:
-    log = (FOLDER / "rush.log").open("ab")
+    arguments = ("--stalls", str(STALLS), "--seed", "1", "--wechat-url", wechat)
+    return await _start_crowd("rush", config, *arguments)
+
+
+async def _start_shoppers(
+    config: Config, wechat: Simulated, xiaomai: Simulated
+) -> asyncio.subprocess.Process:
+    return await _start_crowd(
+        "shoppers",
+        config,
+        *("--wechat-url", wechat.url, "--control-url", xiaomai.control_url),
+        *("--shoppers", str(SHOPPERS), "--seed", "1"),
+        SHOPPERS_CONTROL_TOKEN=xiaomai.control_token,
+    )
+
+
+async def _start_crowd(
+    name: str, config: Config, *arguments: str, **environment: str
+) -> asyncio.subprocess.Process:
+    log = (FOLDER / f"{name}.log").open("ab")
     try:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "simulators.rush", "--stalls", str(STALLS), "--seed", "1"),
-            *("--base-url", config.base_url, "--wechat-url", wechat),
+            *("-m", f"simulators.{name}", "--base-url", config.base_url, *arguments),
             stdout=log,
             stderr=log,
             cwd=ROOT,
+            env={**os.environ, **environment},
         )
     finally:
         log.close()

@@ -18,7 +18,7 @@ from simulators.wechat import (
     SELLER_SECRET,
     WeChat,
 )
-from simulators.xiaomai import LIFELIKE, Xiaomai
+from simulators.xiaomai import ENDPOINT_ID, LIFELIKE, Xiaomai
 
 # What the mini-programs are registered with: whoever starts us sets it at the server.
 APPS = {
@@ -46,6 +46,11 @@ CABINETS = {"XM-0001": 1, "XM-0002": 2, "XM-0003": 1, "XM-0004": 1, "XM-0005": 2
     default="",
     help="Where the merchant is told of scanned standing codes (native mode one).",
 )
+@click.option(
+    "--callback-base",
+    default="",
+    help="Where the cabinets' customer is told of events, without the path.",
+)
 def main(
     *,
     wechat_port: int,
@@ -54,11 +59,16 @@ def main(
     wechat_tls_port: int | None,
     keys_dir: Path | None,
     native_notify_url: str,
+    callback_base: str,
 ) -> None:
     """Run the simulators; one JSON line on stdout for each that listens."""
     click.echo("simulators: this is no WeChat, and its payments are worth no money", err=True)
     ports = Ports(wechat_port, xiaomai_port, erp_port, wechat_tls_port)
-    asyncio.run(run(ports, keys_dir, native_notify_url))
+    wechat = WeChat(keys_dir=keys_dir, native_notify_url=native_notify_url)
+    xiaomai = Xiaomai(pace=LIFELIKE)
+    if callback_base:
+        xiaomai.courier.url = f"{callback_base}/cb/xiaomai/{ENDPOINT_ID}/events"
+    asyncio.run(run(ports, wechat, xiaomai))
 
 
 class Ports(NamedTuple):
@@ -70,16 +80,14 @@ class Ports(NamedTuple):
     tls: int | None
 
 
-async def run(ports: Ports, keys_dir: Path | None, native_notify_url: str) -> None:
+async def run(ports: Ports, wechat: WeChat, xiaomai: Xiaomai) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
     async with AsyncExitStack() as running:
-        await start_wechat(
-            running, ports, WeChat(keys_dir=keys_dir, native_notify_url=native_notify_url)
-        )
-        await start_xiaomai(running, ports.xiaomai)
+        await start_wechat(running, ports, wechat)
+        await start_xiaomai(running, ports.xiaomai, xiaomai)
         await start_erp(running, ports.erp)
         await stop.wait()
 
@@ -96,9 +104,8 @@ async def start_wechat(running: AsyncExitStack, ports: Ports, wechat: WeChat) ->
     introduce({**introduction, "is_simulator": True, "pay": pay})
 
 
-async def start_xiaomai(running: AsyncExitStack, port: int) -> None:
+async def start_xiaomai(running: AsyncExitStack, port: int, xiaomai: Xiaomai) -> None:
     """With cabinets that nobody has bound yet, and that live at a lifelike pace."""
-    xiaomai = Xiaomai(pace=LIFELIKE)
     running.push_async_callback(xiaomai.stop)
     with listening("xiaomai", port):
         await xiaomai.start(port)

@@ -48,6 +48,7 @@ def settings(database_url: str, wechat: WeChat, tmp_path: Path) -> dict[str, str
         "CALLME_SERVER__SECRET": "a secret of the tests, long enough to sign with",
         "CALLME_SERVER__MEDIA_DIR": str(tmp_path / "media"),
         "CALLME_SERVER__ACCESS_LOG": "false",
+        "CALLME_CABINET__COMPLAINTS_DIR": str(tmp_path / "complaints"),
         "CALLME_DATABASE__URL": database_url,
         "CALLME_LIMITS__ENABLED": "false",
         "CALLME_QUEUE__ADMIN_OPENIDS": ADMIN,

@@ -85,6 +85,8 @@ SIMULATOR_RULES = [
 
 # Where any exception at all is caught and not raised again, and why that is right there.
 BROAD_CATCHES = {
+    "devices/flow/reconcile.py: _take": "an order that cannot be taken holds up no other",
+    "devices/inbox/service.py: Inbox._work_row": "a mistake with an event is its device's fate",
     "handlers/http.py: Exchange._start": "the door of HTTP: every request is answered",
     "handlers/http.py: Exchange._go_on": "the same door, for a request that had to wait",
     "handlers/request.py: Request._session": "only a 401 is taken; everything else is raised again",

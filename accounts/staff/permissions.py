@@ -2,6 +2,10 @@
 
 A route of an administrator's that staff may use as well says
 `who=ADMIN | allowed(Permission.STALLS_CHANGE)`.
+
+A staff account may be kept to some stores. It has its role in them alone: a session of it holds
+`operator:stores` instead of `operator`, which opens only what asks whose store it is. Numbers,
+payments, bills, alerts, jobs and the audit are of no store, and closed to it.
 """
 
 import enum
@@ -12,6 +16,14 @@ STAFF: Final = frozenset({"staff"})
 """Whoever is signed in with a staff account, whatever the role."""
 
 ROLES: Final = ("owner", "operator", "finance", "support", "readonly")
+
+
+_STORES: Final = ":stores"
+
+
+def kept(role: str) -> str:
+    """What an account that is kept to some stores holds instead of its role."""
+    return role + _STORES
 
 
 class Permission(enum.Enum):
@@ -93,11 +105,23 @@ _ALLOWED: Final[Mapping[Permission, frozenset[str]]] = {
 }
 
 
+# What is of a store: each of these asks for the stores of whoever asks.
+_OF_STORES: Final = frozenset(
+    each
+    for each in Permission
+    if each.value.partition(".")[0]
+    in {"stores", "devices", "goods", "cabinet_orders", "exceptions", "complaints", "members",
+        "sales", "reports"}
+)  # fmt: skip
+
+
 def allowed(permission: Permission) -> frozenset[str]:
-    """The staff roles that have it; never empty, an owner has them all."""
-    return _ALLOWED[permission]
+    """What of a session's roles gives it; never empty, an owner has them all."""
+    roles = _ALLOWED[permission]
+    return roles | set(map(kept, roles)) if permission in _OF_STORES else roles
 
 
-def permissions_of(role: str) -> list[str]:
-    """What a role may do, as a client is told it."""
-    return [each.value for each in Permission if role in _ALLOWED[each]]
+def permissions_of(role: str, *, is_kept: bool = False) -> list[str]:
+    """What a role may do, everywhere or in some stores, as a client is told it."""
+    held = kept(role) if is_kept else role
+    return [each.value for each in Permission if held in allowed(each)]

@@ -13,7 +13,7 @@ from accounts.staff.model import (
     check_password,
     folded,
 )
-from accounts.staff.permissions import ROLES, Permission, allowed, permissions_of
+from accounts.staff.permissions import ROLES, Permission, allowed, kept, permissions_of
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 NOW = 1_800_000_015_000
@@ -136,8 +136,19 @@ def test_an_authenticator_can_read_the_uri() -> None:
 
 def test_an_owner_may_everything_and_every_permission_has_its_roles() -> None:
     for each in Permission:
-        assert "owner" in allowed(each) <= set(ROLES)
+        assert "owner" in allowed(each) <= {*ROLES, *map(kept, ROLES)}
     assert permissions_of("owner") == [each.value for each in Permission]
+
+
+def test_who_is_kept_to_stores_has_what_is_of_stores_alone() -> None:
+    everywhere, there = (set(permissions_of("finance", is_kept=each)) for each in (False, True))
+
+    assert there < everywhere
+    assert {"cabinet_orders.refund", "sales.read", "members.tickets"} <= there
+    assert not there & {"payments.read", "payments.refund", "bills.read", "audit.read"}
+    assert not there & {"stalls.read", "tickets.read", "alerts.clear", "accounts.manage"}
+    assert kept("operator") in allowed(Permission.DEVICES_OPEN)
+    assert kept("operator") not in allowed(Permission.STALLS_CHANGE)
 
 
 def test_who_only_reads_changes_nothing() -> None:

@@ -557,6 +557,8 @@ async def test_who_is_kept_to_other_stores_has_to_sign_in_again(office: Office) 
         await office.sessions.get(opened.jwt)
     again = await office.staff.sign_in("clerk", PASSWORD)
     assert again.session.id != opened.session.id
+    assert opened.session.roles == {"staff", "operator"}
+    assert again.session.roles == {"staff", "operator:stores"}
 
 
 async def test_an_owner_is_kept_to_nothing(office: Office) -> None:
