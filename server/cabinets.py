@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from devices.flow.model import WAKE, Rules
 from devices.flow.service import Cabinets
 from devices.inbox.model import JOB as INBOX
 from devices.inbox.service import Inbox
+from devices.orders import decisions
 from devices.orders.beside import CONFIRM
 from devices.orders.model import Rules as OrderRules
 from devices.orders.money import CANCEL, SETTLE
