@@ -200,6 +200,7 @@ async def test_21_a_payscore_order_for_nothing_is_cancelled(pay_town: Town) -> N
 async def test_21_a_payscore_order_for_something_is_deducted(pay_town: Town) -> None:
     opened = await pay_town.open(pay_with="wechat")
     await pay_town.confirm(opened)
+    await pay_town.turn(1)
     await pay_town.turn(20)
     pay_town.shop("cola", "nuts")
     await pay_town.hear()
