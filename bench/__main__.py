@@ -15,6 +15,7 @@ from bench import (
     machine,
     notices,
     polls,
+    presence,
     report,
     returns,
     setup,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Setup], Outcome]] = {
     "P9": inbox.p9,
     "P10": polls.p10,
     "P12": starts.p12,
+    "P13": presence.p13,
 }
 
 

@@ -23,6 +23,7 @@ from devices.fleet import model as fleet
 from devices.flow import model as flow
 from devices.orders import model as cabinet_orders
 from devices.presence import model as presence
+from devices.reports import model as reports
 from devices.sessions import model as door_sessions
 from devices.stock import model as stock
 from payments import model as payments
@@ -304,6 +305,8 @@ REFUSALS: Final = Refusals(
         desk.ComplaintResolved: 409,
         desk.OrderNotYours: 404,
         desk.TooManyPictures: 422,
+        reports.ReportNotFound: 404,
+        reports.ReportsOfAll: 403,
         payments.DebtNotFound: 404,
         payments.PaymentNotFound: 404,
         payments.RefundNotFound: 404,

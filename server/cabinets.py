@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from accounts.audit.model import By
 from accounts.model import Session
 from accounts.staff.permissions import Permission, allowed
 from commerce.erp import Erp
@@ -23,7 +22,7 @@ from commerce.members.phones import Phones
 from commerce.members.service import Members
 from commerce.sales.model import SEND
 from commerce.sales.service import Sales
-from devices.desk.model import Action, Ruling
+from devices.desk.model import Action
 from devices.desk.service import Complaints, Desk
 from devices.fleet import store as fleet_store
 from devices.fleet.qr import QrCodes
@@ -133,7 +132,7 @@ class CabinetSide:
             rules=rules,
             score_over=self.orders.score_over,
         )
-        self.desk = Desk(db, actions=_actions(), for_orders=_for_orders(self.orders))
+        self.desk = Desk(db, actions=_actions(), for_orders=self.orders.action)
         self.complaints = Complaints(
             db,
             Pictures(Path(config.cabinet.complaints_dir)),
@@ -216,32 +215,6 @@ def _vendors(config: Config, now: Callable[[], Millis]) -> dict[str, CabinetVend
 def _actions() -> dict[str, Action]:
     """What deciding means for exceptions that are about no order."""
     return {kind: Action(approve, reject) for kind, (approve, reject) in DECISIONS.items()}
-
-
-def _for_orders(orders: Orders) -> Action:
-    def approve(tx: Tx, exception: Any, by: By, ruling: Ruling) -> None:
-        items = ruling.details.get("items")
-        orders.approve(
-            tx,
-            exception,
-            by,
-            quantities=None if items is None else _quantities(items),
-            session_id=ruling.details.get("session_id", 0),
-            reason=ruling.reason,
-        )
-
-    def reject(tx: Tx, exception: Any, by: By, ruling: Ruling) -> None:
-        orders.reject(tx, exception, by, reason=ruling.reason)
-
-    return Action(approve, reject)
-
-
-def _quantities(items: list[dict[str, Any]]) -> dict[str, int]:
-    """How many of each; what is listed twice counts twice."""
-    found: dict[str, int] = {}
-    for item in items:
-        found[item["sku"]] = found.get(item["sku"], 0) + item["quantity"]
-    return found
 
 
 def _may_listen(tx: Tx, session: Session, stream: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -18,7 +19,7 @@ from queueing.model import Actor
 from queueing.stalls.service import Stalls
 from server import app as wiring
 from server.config import Config, load
-from server.demo_cabinets import seed_cabinets
+from server.demo_cabinets import SHOPPERS, seed_cabinets
 from server.wechatpay import V2_NATIVE
 
 FOLDER = Path("var/demo")
@@ -91,6 +92,7 @@ async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
         token = await _sign_in(running.people)
         if rush:
             processes.append(await _start_rush(config, wechat.url))
+            processes.append(await _start_shoppers(config, wechat, xiaomai))
         click.echo(_addresses(config, wechat.url, token))
         await stop.wait()
     finally:
@@ -183,15 +185,34 @@ async def _introduce(simulators: asyncio.subprocess.Process) -> Simulated:
 
 
 async def _start_rush(config: Config, wechat: str) -> asyncio.subprocess.Process:
-    log = (FOLDER / "rush.log").open("ab")
+    arguments = ("--stalls", str(STALLS), "--seed", "1", "--wechat-url", wechat)
+    return await _start_crowd("rush", config, *arguments)
+
+
+async def _start_shoppers(
+    config: Config, wechat: Simulated, xiaomai: Simulated
+) -> asyncio.subprocess.Process:
+    return await _start_crowd(
+        "shoppers",
+        config,
+        *("--wechat-url", wechat.url, "--control-url", xiaomai.control_url),
+        *("--shoppers", str(SHOPPERS), "--seed", "1"),
+        SHOPPERS_CONTROL_TOKEN=xiaomai.control_token,
+    )
+
+
+async def _start_crowd(
+    name: str, config: Config, *arguments: str, **environment: str
+) -> asyncio.subprocess.Process:
+    log = (FOLDER / f"{name}.log").open("ab")
     try:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "simulators.rush", "--stalls", str(STALLS), "--seed", "1"),
-            *("--base-url", config.base_url, "--wechat-url", wechat),
+            *("-m", f"simulators.{name}", "--base-url", config.base_url, *arguments),
             stdout=log,
             stderr=log,
             cwd=ROOT,
+            env={**os.environ, **environment},
         )
     finally:
         log.close()

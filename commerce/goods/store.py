@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import func, or_, select, update
 
 from commerce.goods.model import FIELDS, Good, GoodNotFound, GoodSaid, Synced, Unfit, Wanted
-from sql.alerts import clear_alert, raise_alert
+from sql.alerts import clear_alert, open_alerts, raise_alert
 from sql.tables.commerce import goods, sync_cursors
 from sql.transaction import Tx, insert_missing
 
@@ -46,8 +46,9 @@ def take_page(tx: Tx, said: Sequence[GoodSaid], unfit: Sequence[Unfit], next_cur
         counts[_take(tx, latest[sku], before.get(sku))] += 1
     for one in unfit:
         raise_alert(tx, UNFIT, one.sku, one.why)
-    for sku in latest:
-        clear_alert(tx, UNFIT, sku)
+    for alert in open_alerts(tx, UNFIT):
+        if alert.subject in latest:
+            clear_alert(tx, UNFIT, alert.subject)
     _keep_cursor(tx, next_cursor)
     if counts["added"] or counts["changed"]:
         tx.wake("goods")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accounts.audit.model import By
@@ -131,7 +131,7 @@ def _store_conditions(wanted: StoresWanted, scope: Scope) -> list[Any]:
 
 def load_device(tx: Tx, device_id: int, *, scope: Scope = None, lock: bool = False) -> Device:
     """Raises DeviceNotFound."""
-    device = _one_device(tx, devices.c.id == device_id, lock=lock)
+    device = _one_device(tx, _BY_ID, {"id_": device_id}, lock=lock)
     if device is None or not sees(scope, device.store_id):
         raise DeviceNotFound
     return device
@@ -139,7 +139,7 @@ def load_device(tx: Tx, device_id: int, *, scope: Scope = None, lock: bool = Fal
 
 def device_by_code(tx: Tx, vendor: str, code: str, *, lock: bool = False) -> Device | None:
     """The device a vendor calls so."""
-    return _one_device(tx, (devices.c.vendor == vendor) & (devices.c.code == code), lock=lock)
+    return _one_device(tx, _BY_CODE, {"vendor_": vendor, "code_": code}, lock=lock)
 
 
 def load_devices(tx: Tx, ids: Iterable[int], *, lock: bool = False) -> dict[int, Device]:
@@ -193,7 +193,7 @@ def open_binding(tx: Tx, device_id: int, *, lock: bool = False) -> Binding | Non
 
 def scanned(tx: Tx, code: DoorCode, *, lock: bool = False) -> Device:
     """The device a door's code is of. Raises QrInvalid when its sticker was replaced."""
-    device = _one_device(tx, devices.c.id == code.device_id, lock=lock)
+    device = _one_device(tx, _BY_ID, {"id_": code.device_id}, lock=lock)
     if device is None or device.qr_version != code.version:
         raise QrInvalid
     if code.door_no not in device.door_numbers:
@@ -209,17 +209,36 @@ def devices_to_pick(tx: Tx, store_id: int) -> list[Device]:
     return _with_doors(tx, tx.execute(here.order_by(devices.c.name, devices.c.id)).all())
 
 
-def _one_device(tx: Tx, which: Any, *, lock: bool) -> Device | None:
-    query = select(devices).where(which)
-    found = _with_doors(tx, tx.execute(query.with_for_update() if lock else query).all())
-    return found[0] if found else None
+# Made once: a device is read with each of its messages, and making a statement takes longer than
+# running it.
+def _pair(statement: Select[Any]) -> tuple[Select[Any], Select[Any]]:
+    return statement, statement.with_for_update()
+
+
+_BY_ID: Final = _pair(select(devices).where(devices.c.id == bindparam("id_")))
+_BY_CODE: Final = _pair(
+    select(devices).where(
+        devices.c.vendor == bindparam("vendor_"), devices.c.code == bindparam("code_")
+    )
+)
+_DOORS: Final = (
+    select(device_doors)
+    .where(device_doors.c.device_id.in_(bindparam("ids", expanding=True)))
+    .order_by(device_doors.c.device_id, device_doors.c.door_no)
+)
+
+
+def _one_device(
+    tx: Tx, query: tuple[Select[Any], Select[Any]], which: Mapping[str, Any], *, lock: bool
+) -> Device | None:
+    row = tx.execute(query[lock], which).one_or_none()
+    return None if row is None else _with_doors(tx, [row])[0]
 
 
 def _with_doors(tx: Tx, rows: Sequence[Any]) -> list[Device]:
     doors: dict[int, list[Door]] = {row.id: [] for row in rows}
     if rows:
-        mine = select(device_doors).where(device_doors.c.device_id.in_(doors))
-        for row in tx.execute(mine.order_by(device_doors.c.device_id, device_doors.c.door_no)):
+        for row in tx.execute(_DOORS, {"ids": list(doors)}):
             door = Door(
                 door_no=row.door_no, lock=row.lock, door=row.door, changed_at=row.changed_at
             )
@@ -308,7 +327,7 @@ def _devices_in(tx: Tx, store_id: int) -> int:
 
 # ---------------------------------------------------------------- devices
 
-_LIVE_START: Final[Mapping[str, Any]] = {
+LIVE_START: Final[Mapping[str, Any]] = {
     "link": "never",
     "last_seen_at": None,
     "deadline_at": None,
@@ -344,7 +363,7 @@ def create_device(
     """Make a device known that stands nowhere yet. Raises DeviceCodeTaken, OutOfScope."""
     _see_all(tx, by)
     row = {
-        **_LIVE_START,
+        **LIVE_START,
         "vendor": vendor,
         "code": code,
         "name": name,

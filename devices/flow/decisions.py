@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from devices.flow import steps
-from devices.flow.model import UNAUTHORISED, DoorInUse, OrderThere
+from devices.flow.model import UNAUTHORISED, WAKE, DoorInUse, OrderThere
 from devices.orders.rows.store import of_session
 from devices.sessions import store
 from devices.sessions.model import PHYSICAL, State
@@ -41,7 +41,7 @@ def wait_on(tx: Tx, exception: Any, by: Any, body: Any = None) -> None:
     session = store.load(tx, exception.session_id, lock=True)
     if session.state is State.CLOSED:
         store.note(tx, session, due_at=tx.now)
-        tx.wake(steps.WAKE)
+        tx.wake(WAKE)
 
 
 def seen(tx: Tx, exception: Any, by: Any, body: Any = None) -> None:

@@ -13,7 +13,7 @@ from sql.database import Tx
 from sql.types import Millis
 
 # The watch that works it off; whoever keeps something wakes it.
-JOB: Final = "inbox"
+JOB: Final = "callbacks"
 
 NEW: Final = "new"
 DONE: Final = "done"
@@ -40,6 +40,8 @@ PULL_EVERY_MS: Final = 60_000
 
 NONCES_KEPT_MS: Final = 600_000
 DONE_KEPT_MS: Final = 30 * 86_400_000
+# Ten thousand cabinets report fourteen million times a day; no vendor repeats that for longer.
+TELEMETRY_KEPT_MS: Final = 86_400_000
 # A person needs to see a few; a vendor that repeats its nonces sends them by the thousand.
 REPLAYS_KEPT: Final = 20
 REPLAYS_WINDOW_MS: Final = 3_600_000
@@ -140,6 +142,11 @@ def by_device(rows: Iterable[Waiting]) -> list[list[Waiting]]:
     for row in sorted(rows, key=lambda row: row.id):
         devices.setdefault((row.vendor, row.device_code), []).append(row)
     return list(devices.values())
+
+
+def kept_ms(event_type: str) -> Millis:
+    """For how long an event is kept that was done."""
+    return TELEMETRY_KEPT_MS if event_type == COALESCED else DONE_KEPT_MS
 
 
 def pause_after(tries: int) -> Millis | None:

@@ -11,7 +11,6 @@ import msgspec
 
 from devices.inbox import store
 from devices.inbox.model import (
-    DONE_KEPT_MS,
     NONCES_KEPT_MS,
     QUARANTINED,
     RETRY_AFTER_S,
@@ -211,9 +210,8 @@ class Inbox:
         """A list verb: whether each came to an end. When one fails, each is taken alone."""
         really = {one.row_id: one.really for one in chosen}
         rows = store.take(tx, list(really))
-        done = [row_id for row_id in sorted(rows) if self._end(tx, rows[row_id], really[row_id])]
-        if done:
-            store.end_done(tx, done)
+        done = [row for row in rows.values() if self._end(tx, row, really[row.id])]
+        store.end_done(tx, done)
         # Of two that chose the same row, only one goes on with its device.
         first = {one.row_id: number for number, one in reversed(list(enumerate(chosen)))}
         return [
@@ -286,7 +284,7 @@ class Inbox:
         nonces = events = 0
         while count := await self._db.write(store.sweep_nonces, older_than=now - NONCES_KEPT_MS):
             nonces += count
-        while count := await self._db.write(store.sweep_done, older_than=now - DONE_KEPT_MS):
+        while count := await self._db.write(store.sweep_done):
             events += count
         for endpoint_id in await self._db.read(store.skewed_endpoints, now - SKEWED_WINDOW_MS):
             if not self._skews.is_recent(endpoint_id, now):

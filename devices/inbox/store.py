@@ -17,6 +17,7 @@ from devices.inbox.model import (
     Arrival,
     InboxRow,
     Waiting,
+    kept_ms,
     pause_after,
 )
 from devices.vendors.port import Replayed
@@ -165,7 +166,8 @@ def count_waiting(tx: Tx, most: int) -> int:
 def coalesce(tx: Tx, ids: Sequence[int]) -> int:
     """End telemetry after which there was later telemetry; how many."""
     ended = update(inbox).where(inbox.c.id.in_(ids), _is_new(), inbox.c.event_type == COALESCED)
-    values = {"state": DONE, "ended_at": tx.now, "next_at": None, "outcome": "superseded"}
+    next_at = tx.now + kept_ms(COALESCED)
+    values = {"state": DONE, "ended_at": tx.now, "next_at": next_at, "outcome": "superseded"}
     return tx.execute(ended.values(values)).rowcount
 
 
@@ -222,19 +224,20 @@ def _rows(*where: ColumnElement[bool]) -> Select[Any]:
 
 
 def end(tx: Tx, row: InboxRow, state: str, outcome: str) -> None:
-    """Mark a row that was taken."""
-    _end(tx, inbox.c.id == row.id, state, outcome)
-
-
-def end_done(tx: Tx, row_ids: Sequence[int]) -> None:
-    """Mark rows that were taken, and handled as they should be."""
-    _end(tx, inbox.c.id.in_(sorted(row_ids)), DONE, "")
-
-
-def _end(tx: Tx, which: ColumnElement[bool], state: str, outcome: str) -> None:
+    """Mark a row that was taken, and not done: it stays until a person has looked."""
     values = {"state": state, "ended_at": tx.now, "next_at": None}
-    ended = update(inbox).where(which)
+    ended = update(inbox).where(inbox.c.id == row.id)
     tx.execute(ended.values(**values, outcome=outcome[:_OUTCOME_MAX]))
+
+
+def end_done(tx: Tx, rows: Iterable[InboxRow]) -> None:
+    """Mark rows that were taken, and handled as they should be."""
+    lives: dict[Millis, list[int]] = {}
+    for row in rows:
+        lives.setdefault(kept_ms(row.event_type), []).append(row.id)
+    for life, row_ids in lives.items():
+        values = {"state": DONE, "ended_at": tx.now, "next_at": tx.now + life, "outcome": ""}
+        tx.execute(update(inbox).where(inbox.c.id.in_(sorted(row_ids))).values(values))
 
 
 def note_unread(tx: Tx, row: InboxRow, event_type: str, why: str) -> None:
@@ -321,9 +324,9 @@ def sweep_nonces(tx: Tx, *, older_than: Millis, most: int = 500) -> int:
     return len(old)
 
 
-def sweep_done(tx: Tx, *, older_than: Millis, most: int = 500) -> int:
+def sweep_done(tx: Tx, most: int = 500) -> int:
     """What is quarantined or dead stays: it was never worked."""
-    old = select(inbox.c.id).where(inbox.c.state == DONE, inbox.c.ended_at < older_than)
+    old = select(inbox.c.id).where(inbox.c.state == DONE, inbox.c.next_at <= tx.now)
     ids = list(tx.execute(old.limit(most)).scalars())
     if ids:
         tx.execute(delete(inbox).where(inbox.c.id.in_(ids)))

@@ -101,8 +101,7 @@ def move_stock(
 ) -> None:
     """The goods that are taken leave the shelf, whoever pays; what was not taken is there still."""
     main = chain.main
-    if chain.session is None:
-        return
+    assert chain.session is not None, "nobody's goods are no order's"
     move(
         tx,
         main.device_id,
@@ -147,25 +146,23 @@ def confirm(tx: Tx, chain: Chain) -> None:
         return
     if under_review(chain.revisions):
         return
+    lines = add(*(order.lines for order in chain.orders))
+    due_fen = sum(order.due_fen for order in chain.orders)
     told = OrderResult(
         vendor_order_no=main.vendor_order_no,
         order_no=main.no,
-        rev=target.rev,
-        result=_result(chain),
-        due_fen=sum(order.due_fen for order in chain.orders),
+        # What we have decided has a number that the vendor does not know.
+        rev=max(each.rev for each in chain.revisions if not each.is_by_staff),
+        result=_result(chain, lines, due_fen),
+        due_fen=due_fen,
         net_paid_fen=sum(order.net_fen for order in chain.orders),
         items=tuple(
-            Item(
-                sku=line.sku,
-                quantity=line.quantity,
-                price_fen=line.price_fen,
-                name=line.name,
-            )
-            for line in add(*(order.lines for order in chain.orders))
+            Item(sku=line.sku, quantity=line.quantity, price_fen=line.price_fen, name=line.name)
+            for line in lines
         ),
         at=tx.now,
     )
-    said = f"{told.rev}:{told.result}:{told.due_fen}:{told.net_paid_fen}"
+    said = f"{target.rev}.{target.n}:{told.result}:{told.due_fen}:{told.net_paid_fen}"
     payload = {"vendor": main.vendor, "result": msgspec.to_builtins(told)}
     enqueue(tx, CONFIRM, payload, key=f"{confirm_keys(main.vendor, main.no)}{said}")
 
@@ -175,14 +172,14 @@ def confirm_keys(vendor: str, order_no: str) -> str:
     return f"{CONFIRM}:{vendor}:{order_no}:"
 
 
-def _result(chain: Chain) -> Any:
+def _result(chain: Chain, lines: Lines, due_fen: int) -> Any:
     main = chain.main
-    paid = sum(order.paid_fen for order in chain.orders)
     if main.state is OrderState.EMPTY:
         return "cancelled"
     if any(order.state in {OrderState.UNPAID, OrderState.WAIVED} for order in chain.orders):
         return "unpaid"
-    if paid and paid == sum(order.refunded_fen for order in chain.orders):
+    if not due_fen or due_fen != sum(line.quantity * line.price_fen for line in lines):
+        # Some of it was let off: the goods are worth more than what is due.
         return "refunded"
     return "corrected" if main.kind is Kind.CORRECTED else "paid"
 

@@ -5,12 +5,16 @@ line in the audit. Whoever decides on what has changed meanwhile is told so, and
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
+
+import msgspec
 
 from accounts.audit import store as audit
 from accounts.audit.model import By
+from devices.desk.model import CabinetException, NothingToApprove, Ruling
 from devices.fleet.store import scope_of, sees
 from devices.orders import money
+from devices.orders.messages import ItemIn, quantities_of
 from devices.orders.model import (
     DEBT,
     Body,
@@ -20,7 +24,6 @@ from devices.orders.model import (
     ItemUnknown,
     Lines,
     Means,
-    NothingToDecide,
     NothingWaived,
     NotPaidYet,
     Order,
@@ -47,15 +50,6 @@ from sql.database import Tx
 
 # What was said is in doubt: a person has to say what was taken.
 _NEEDS_ITEMS: Final = frozenset({Why.CONFLICT, Why.UNCERTAIN, Why.ABNORMAL, Why.UNKNOWN_ITEM})
-
-
-class Raised(Protocol):
-    """An exception of the desk, as far as orders need to know it."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def order_id(self) -> int | None: ...
 
 
 # ---------------------------------------------------------------- corrections
@@ -164,61 +158,78 @@ def waive(tx: Tx, order_id: int, *, reason: str, by: By, rules: Rules) -> Order:
 # ---------------------------------------------------------------- the exception desk
 
 
-def approve(
-    tx: Tx,
-    raised: Raised,
-    by: By,
-    *,
-    quantities: Mapping[str, int] | None,
-    session_id: int = 0,
-    reason: str,
-    rules: Rules,
-) -> Order:
+class Reviewed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reviewer says besides the reason. items: all that was taken; absent: as it was said.
+
+    session_id: whose an order is that was nobody's.
+    """
+
+    items: tuple[ItemIn, ...] | None = None
+    session_id: int = 0
+
+
+def approve(tx: Tx, exception: CabinetException, by: By, ruling: Ruling, *, rules: Rules) -> None:
     """It is to be charged: what the reviewer lists, or what was said where that is clear.
 
-    session_id: for an order that was nobody's. Raises OrderNotFound, ItemsMissing, ItemUnknown,
-    SessionMissing, NothingToDecide, PaymentsStopped.
+    Of a refund that was stopped: it is asked for once more. Raises OrderNotFound, ItemsMissing,
+    ItemUnknown, SessionMissing, NothingToApprove, PaymentsStopped.
     """
-    chain = _of(tx, raised, by)
+    chain = _of(tx, exception, by)
+    reviewed = _reviewed(ruling)
     if chain.session is None:
-        chain = _linked(tx, chain, session_id)
+        chain = _linked(tx, chain, reviewed.session_id)
     before = _snapshot(chain)
-    if quantities is None:
-        quantities = _as_said(chain)
-    _decide(tx, chain, quantities, by=by, reason=reason)
-    Settling(tx, chain, rules, by=by.account_id, reason=reason, deciding=raised.kind).run()
-    _record(tx, chain, by, "cabinet_order.approve", before, reason)
-    return chain.main
+    if under_review(chain.revisions):
+        quantities = _as_said(chain) if reviewed.items is None else quantities_of(reviewed.items)
+        _decide(tx, chain, quantities, by=by, reason=ruling.reason)
+    elif exception.kind == Why.ABNORMAL:
+        money.forget_stopped(tx, chain)
+    else:
+        raise NothingToApprove
+    _follow(tx, chain, exception, by, ruling, rules)
+    _record(tx, chain, by, "cabinet_order.approve", before, ruling.reason)
 
 
-def reject(tx: Tx, raised: Raised, by: By, *, reason: str, rules: Rules) -> Order:
+def reject(tx: Tx, exception: CabinetException, by: By, ruling: Ruling, *, rules: Rules) -> None:
     """It is not to be charged: what was accepted before stays, or nothing is due.
 
-    Raises OrderNotFound.
+    Raises OrderNotFound, NothingToApprove.
     """
-    chain = _of(tx, raised, by)
+    chain = _of(tx, exception, by)
     before = _snapshot(chain)
-    last = accepted(chain.revisions)
-    body = Body(reason=reason)
-    if last is not None:
-        body = Body(lines=last.body.lines, allowance_fen=last.body.allowance_fen, reason=reason)
-    decide(tx, chain, body, source=f"staff:{by.account_id}")
-    Settling(tx, chain, rules, by=by.account_id, reason=reason, deciding=raised.kind).run()
-    _record(tx, chain, by, "cabinet_order.reject", before, reason)
-    return chain.main
+    if under_review(chain.revisions):
+        last = accepted(chain.revisions)
+        body = Body() if last is None else last.body
+        body = Body(lines=body.lines, allowance_fen=body.allowance_fen, reason=ruling.reason)
+        decide(tx, chain, body, source=f"staff:{by.account_id}")
+    _follow(tx, chain, exception, by, ruling, rules)
+    _record(tx, chain, by, "cabinet_order.reject", before, ruling.reason)
 
 
-def _of(tx: Tx, raised: Raised, by: By) -> Chain:
-    if not raised.order_id:
-        raise NothingToDecide
-    return _seen_by(tx, raised.order_id, by)
+def _follow(
+    tx: Tx, chain: Chain, exception: CabinetException, by: By, ruling: Ruling, rules: Rules
+) -> None:
+    deciding = (exception.kind, exception.subject)
+    Settling(tx, chain, rules, by=by.account_id, reason=ruling.reason, deciding=deciding).run()
+
+
+def _of(tx: Tx, exception: CabinetException, by: By) -> Chain:
+    if not exception.order_id:
+        raise NothingToApprove
+    return _seen_by(tx, exception.order_id, by)
+
+
+def _reviewed(ruling: Ruling) -> Reviewed:
+    """Raises ItemsMissing for what is no list of items."""
+    try:
+        return msgspec.convert(ruling.details, Reviewed)
+    except msgspec.ValidationError as error:
+        raise ItemsMissing(str(error)) from error
 
 
 def _as_said(chain: Chain) -> dict[str, int]:
     """What the latest revision that waits for a person says, if it can be taken as it is."""
     waits = under_review(chain.revisions)
-    if not waits:
-        raise NothingToDecide
     fact = waits[-1].body.fact
     if fact is None or any(each.why in _NEEDS_ITEMS for each in waits):
         raise ItemsMissing

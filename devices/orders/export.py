@@ -5,7 +5,8 @@ import io
 from collections.abc import Iterable
 from typing import Final
 
-from devices.orders.messages import masked, text_of
+from commerce.members.phones import masked
+from devices.orders.messages import text_of
 from devices.orders.model import Line
 from devices.orders.rows.store import Seen
 from payments.money import format_yuan

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from commerce.members.phones import masked
 from devices.orders.model import (
     Charge,
     ChargeKind,
@@ -195,10 +196,6 @@ def staff_detail_out(chain: Chain, order_id: int, phone_tail: str) -> StaffDetai
         revisions=[_revision_out(each) for each in chain.revisions],
         charges=[_charge_out(each) for each in chain.charges],
     )
-
-
-def masked(phone_tail: str) -> str:
-    return f"*******{phone_tail}" if phone_tail else ""
 
 
 def _shown(order: Order) -> dict[str, Any]:

@@ -334,8 +334,3 @@ class SessionMissing(CabinetError):
 
     code = "cabinet_order.session_missing"
     title = "Say which door session the order belongs to"
-
-
-class NothingToDecide(CabinetError):
-    code = "cabinet_order.nothing_to_decide"
-    title = "Nothing waits for a decision there"

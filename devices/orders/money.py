@@ -159,7 +159,7 @@ def ask_score(tx: Tx, chain: Chain, order: Order, fen: int) -> str:
             tx,
             session.score_no,
             fee_fen=fen,
-            lines=_score_lines(order, fen),
+            lines=_score_lines(order),
             started_at=session.opened_at or session.requested_at,
             ended_at=tx.now,
             kind=DEBT,
@@ -180,7 +180,7 @@ def lower_score(tx: Tx, chain: Chain, order: Order, charge: Charge, fen: int) ->
     When it deducts more before it has heard of this, payments send the difference back.
     """
     assert chain.session is not None, "a score is a session's"
-    lines = _score_lines(order, fen)
+    lines = _score_lines(order)
     if not scores.want_less(tx, chain.session.score_no, fen, lines, "订单已修正"):
         return
     if fen:
@@ -189,16 +189,13 @@ def lower_score(tx: Tx, chain: Chain, order: Order, charge: Charge, fen: int) ->
         _changed(chain, rows.change_charge(tx, charge, state=ChargeState.CANCELLED))
 
 
-def _score_lines(order: Order, fen: int) -> list[ScoreLine]:
-    """What WeChat shows: the lines, where they come to just this."""
-    lines = [
+def _score_lines(order: Order) -> list[ScoreLine]:
+    """What WeChat shows: the goods, which come to what is asked for."""
+    return [
         ScoreLine(line.name, line.amount_fen, line.quantity)
         for line in order.lines
-        if line.amount_fen > 0 and line.quantity > 0
+        if line.amount_fen
     ]
-    if sum(line.amount_fen for line in lines) != fen:
-        lines = [ScoreLine("商品", fen)] if fen else []
-    return lines
 
 
 def score_of(tx: Tx, chain: Chain) -> Score | None:
@@ -222,12 +219,10 @@ def goes_back(tx: Tx, chain: Chain, amount_fen: int) -> int:
 # ---------------------------------------------------------------- by hand
 
 
-def give_up_others(tx: Tx, chain: Chain, order: Order, paid: Charge) -> None:
+def give_up_others(tx: Tx, chain: Chain, order: Order) -> None:
     """It is paid in one way: the other one that was open is not to bring money as well."""
     for charge in chain.charges_of(order):
         if charge.state is not ChargeState.PENDING or charge.kind is not ChargeKind.CAPTURE:
-            continue
-        if charge.id == paid.id:
             continue
         if charge.means is Means.SCORE:
             assert chain.session is not None, "a score is a session's"
@@ -338,6 +333,13 @@ def let_go(tx: Tx, chain: Chain) -> None:
 def fail(tx: Tx, chain: Chain, order: Order, means: Means, fen: int, reason: str) -> None:
     """Keep why it could not be taken; it is not tried again by itself."""
     _add(tx, chain, order, means, fen, ChargeState.FAILED, reason=reason)
+
+
+def forget_stopped(tx: Tx, chain: Chain) -> None:
+    """What a person has kept from going back is to go back after all, by a refund of its own."""
+    for charge in list(chain.charges):
+        if charge.kind is ChargeKind.REFUND and charge.state is ChargeState.FAILED:
+            change(tx, chain, charge, state=ChargeState.CANCELLED)
 
 
 def add_capture(tx: Tx, chain: Chain, order: Order, fen: int, *, debt_id: int) -> Charge:

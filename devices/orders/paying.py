@@ -37,8 +37,7 @@ def pay_with_tickets(tx: Tx, order_id: int, account_id: int, rules: Rules) -> Or
         raise PaymentOpen
     if money.take_tickets(tx, chain, order, needed, is_whole=True) < needed:
         raise TicketsShort
-    charge = chain.charges[-1]
-    money.give_up_others(tx, chain, order, charge)
+    money.give_up_others(tx, chain, order)
     Settling(tx, chain, rules).run()
     return chain.order(order_id)
 

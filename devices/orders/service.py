@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from accounts.audit.model import By
 from commerce.members.store import find_member
+from devices.desk.model import Action
 from devices.fleet.store import scope_of, sees
 from devices.orders import decisions, paying, settle
 from devices.orders.checks.store import CHECKS
-from devices.orders.decisions import Raised
 from devices.orders.model import (
     DEBT,
     Order,
@@ -206,32 +207,15 @@ class Orders:
         scope = f"cabinet_orders:{by.account_id}"
         await self._db.write(once, scope, key, mark, verb, by, self.rules, *args)
 
-    # The exception desk's actions about orders
+    # The exception desk
 
-    def approve(
-        self,
-        tx: Tx,
-        raised: Raised,
-        by: By,
-        *,
-        quantities: Mapping[str, int] | None = None,
-        session_id: int = 0,
-        reason: str,
-    ) -> None:
-        """See decisions.approve."""
-        decisions.approve(
-            tx,
-            raised,
-            by,
-            quantities=quantities,
-            session_id=session_id,
-            reason=reason,
-            rules=self.rules,
+    @property
+    def action(self) -> Action:
+        """What approving and rejecting mean for whatever the desk has about an order."""
+        return Action(
+            approve=partial(decisions.approve, rules=self.rules),
+            reject=partial(decisions.reject, rules=self.rules),
         )
-
-    def reject(self, tx: Tx, raised: Raised, by: By, *, reason: str) -> None:
-        """See decisions.reject."""
-        decisions.reject(tx, raised, by, reason=reason, rules=self.rules)
 
 
 # ---------------------------------------------------------------- as transactions

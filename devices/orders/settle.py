@@ -52,6 +52,8 @@ from payments.store import see_running
 from sql.database import Tx
 from sql.outbox import enqueue
 
+_REVIEWED: Final = {str(why) for why in REVIEWED}
+
 _ENDED: Final = frozenset({OrderState.PAID, OrderState.UNPAID, OrderState.WAIVED, OrderState.EMPTY})
 
 _SESSION_OF: Final[Mapping[OrderState, State]] = {
@@ -81,8 +83,8 @@ def settle(tx: Tx, order_id: int, rules: Rules) -> Order:
 class Settling:
     """One chain, locked, on its way to what is due.
 
-    by, reason: of whoever has decided it, 0 and "" for the machine. deciding: the kind of the
-    exception that is being decided, which the desk itself closes.
+    by, reason: of whoever has decided it, 0 and "" for the machine. deciding: kind and subject of
+    the exception that is being decided, which the desk itself closes.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Settling:
         *,
         by: int = 0,
         reason: str = "",
-        deciding: str = "",
+        deciding: tuple[str, str] = ("", ""),
     ) -> None:
         self.tx = tx
         self.chain = chain
@@ -287,7 +289,7 @@ class Settling:
             return
         main = self.chain.main
         for kind in rows.open_exceptions(self.tx, main.id):
-            if kind in set(REVIEWED) and kind != self.deciding:
+            if kind in _REVIEWED and (kind, main.no) != self.deciding:
                 desk.clear_exception(self.tx, kind, main.no, f"settled by revision {main.rev}")
 
 
@@ -349,15 +351,14 @@ def paid(tx: Tx, debt: Debt, fact: PaymentFact, rules: Rules) -> None:
     )  # fmt: skip
     if back:
         money.add_back(tx, chain, order, charge, back)
-    money.give_up_others(tx, chain, order, charge)
+    money.give_up_others(tx, chain, order)
     Settling(tx, chain, rules).run(may_refund=False)
 
 
 def refunded(tx: Tx, debt: Debt, refund: Refund, rules: Rules) -> None:
     """Some of a payment has arrived back with the buyer, whoever has sent it."""
     captured = rows.charge_of_debt(tx, debt.id)
-    if captured is None:
-        return
+    assert captured is not None, "what nothing was charged by was never paid"
     chain = rows.lock_chain(tx, captured.order_id)
     settling = Settling(tx, chain, rules)
     order = chain.order(captured.order_id)
@@ -368,6 +369,11 @@ def refunded(tx: Tx, debt: Debt, refund: Refund, rules: Rules) -> None:
         left = tally(chain.charges_of(order)).net_fen
         less = min(refund.amount_fen, max(0, order.due_fen - left))
         if less:
+            if under_review(chain.revisions):
+                text = f"{less} fen were sent back in payments while the order was in review"
+                beside.raise_exception(
+                    tx, chain, "abnormal", f"{order.no}:back", text, severity="normal"
+                )
             source = f"staff:{refund.asked_by}"
             let_off(settling, order.id, less, source=source, reason=refund.reason)
     money.change(tx, chain, charge, state=ChargeState.DONE, refund_no=refund.out_refund_no)

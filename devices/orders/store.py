@@ -105,6 +105,7 @@ def _chain_of(
     main = rows.of_session(tx, session.id)
     if main is None and known is not None:
         main = link(tx, known, session)
+        desk.clear_exception(tx, Why.NO_SESSION, main.no, f"it is of session {session.no}")
     if main is None:
         main = _insert(tx, session, vendor, fact)
         if session.vendor_order_no != fact.vendor_order_no:
@@ -146,7 +147,6 @@ def _owned(tx: Tx, session: DoorSession) -> dict[str, Any]:
 def link(tx: Tx, order: Order, session: DoorSession) -> Order:
     """An order that was nobody's is this session's, which has none and is locked."""
     order = rows.load(tx, order.id, lock=True)
-    desk.clear_exception(tx, Why.NO_SESSION, order.no, f"linked to session {session.no}")
     return rows.change(tx, order, **_owned(tx, session), store_id=session.store_id)
 
 

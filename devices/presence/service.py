@@ -29,8 +29,8 @@ STATUS_MAX: Final = 100
 """Devices in one question, as the vendors' contract has it."""
 CALLS_MAX: Final = 4
 """Questions under way at once: a vendor that hangs must not hold all its connections."""
-BATCHES_MAX: Final = 100
-KEEP_TELEMETRY_MS: Final = 90 * 86_400_000
+# Ten thousand devices leave three million rows a day.
+KEEP_TELEMETRY_MS: Final = 30 * 86_400_000
 
 
 class Presence:
@@ -61,11 +61,11 @@ class Presence:
         if not 0 <= now - self._flushed_at < FLUSH_MS:
             await self._db.write(store.flush)
             self._flushed_at = now
-        for _ in range(BATCHES_MAX):
+        count = 1
+        while count:
+            # Each gets a deadline that is still to come, so this ends.
             count, asked = await self._db.write(store.judge_due, times=self.times)
             self._to_ask |= {device.id: device for device in asked}
-            if not count:
-                break
         await self._until_none(store.tell_due)
 
     async def _see_whether_blind(self, now: Millis) -> None:
@@ -80,9 +80,8 @@ class Presence:
             await self._until_none(store.become_blind, since=last, times=self.times)
 
     async def _until_none(self, verb: Callable[..., int], **values: Any) -> None:
-        for _ in range(BATCHES_MAX):
-            if not await self._db.write(verb, **values):
-                return
+        while await self._db.write(verb, **values):
+            pass
 
     async def close(self) -> None:
         """Write the beats that were kept, at a stop."""
@@ -208,9 +207,14 @@ class Presence:
         return await self._db.read(store.count_links)
 
     async def sweep(self) -> int:
-        """Forget what was reported a quarter of a year ago; how many rows."""
-        older_than, swept = self._db.now() - KEEP_TELEMETRY_MS, 0
-        while count := await self._db.write(store.sweep_telemetry, older_than=older_than):
+        """Forget what was reported a month ago; how many rows."""
+        older_than = self._db.now() - KEEP_TELEMETRY_MS
+        after: int | None = 0
+        swept = 0
+        while after is not None:
+            after, count = await self._db.write(
+                store.sweep_telemetry, after=after, older_than=older_than
+            )
             swept += count
         return swept
 

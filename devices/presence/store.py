@@ -89,10 +89,13 @@ class Beat(msgspec.Struct, frozen=True):
 # ---------------------------------------------------------------- heard
 
 
-def heard(tx: Tx, device_id: int, said: Said) -> None:
-    """Take up what was heard of a device; late and repeated messages change nothing."""
+def heard(tx: Tx, device_id: int, said: Said, *, locked: Device | None = None) -> None:
+    """Take up what was heard of a device; late and repeated messages change nothing.
+
+    locked: the device, if this transaction has it under its lock already.
+    """
     beats: dict[int, Beat] = tx.recall(_BEATS) or {}
-    written = load_device(tx, device_id, lock=True)
+    written = locked or load_device(tx, device_id, lock=True)
     device = _with_beat(written, beats.get(device_id))
     found = hear(device, said, now=tx.now)
     if found is None:
@@ -120,9 +123,9 @@ def _with_beat(device: Device, beat: Beat | None) -> Device:
 
 
 def _keep_beat(tx: Tx, beats: dict[int, Beat], device: Device) -> None:
-    if device.last_seen_at is not None:
-        beats[device.id] = Beat(device.last_seen_at, device.reported_at, device.boot_id, device.seq)
-        tx.remember(_BEATS, beats)
+    assert device.last_seen_at is not None, "the first sign of life is a change"
+    beats[device.id] = Beat(device.last_seen_at, device.reported_at, device.boot_id, device.seq)
+    tx.remember(_BEATS, beats)
 
 
 def _write(tx: Tx, before: Device, found: Heard, *, is_sample: bool) -> None:
@@ -554,14 +557,21 @@ def history(
     return [(row.at, msgspec.json.decode(row.body)) for row in rows]
 
 
-def sweep_telemetry(tx: Tx, *, older_than: Millis, most: int = 500) -> int:
-    """Forget what was reported long ago; how many rows."""
-    old = select(telemetry.c.device_id, telemetry.c.at).where(telemetry.c.at < older_than)
-    rows: Sequence[Any] = tx.execute(old.limit(most)).all()
-    for row in rows:
-        same = (telemetry.c.device_id == row.device_id) & (telemetry.c.at == row.at)
-        tx.execute(telemetry.delete().where(same))
-    return len(rows)
+def sweep_telemetry(
+    tx: Tx, *, after: int, older_than: Millis, most: int = 100
+) -> tuple[int | None, int]:
+    """Forget what the next devices reported long ago: the last of them, and how many rows.
+
+    after: the last of those before; None is returned when there are no more. Device by device,
+    as the rows lie on the disk: a whole history is not read for it.
+    """
+    some = select(devices.c.id).where(devices.c.id > after).order_by(devices.c.id).limit(most)
+    ids: Sequence[int] = tx.execute(some).scalars().all()
+    count = 0
+    for device_id in ids:
+        old = (telemetry.c.device_id == device_id) & (telemetry.c.at < older_than)
+        count += tx.execute(telemetry.delete().where(old)).rowcount
+    return (ids[-1] if ids else None), count
 
 
 def count_links(tx: Tx) -> dict[str, int]:

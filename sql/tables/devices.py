@@ -217,6 +217,7 @@ vendor_goods = table(
 
 # Every verified event, as it came, before it is answered. state: new, done, quarantined, dead.
 # device_code: in whose order it is worked off. occurred_at: the vendor's clock, never trusted.
+# next_at: when it is worked; of one that is done, when it is forgotten.
 callback_inbox = table(
     "callback_inbox",
     Column("id", Id, primary_key=True),

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from accounts.messages import Dead, Delivered, Retry
-from devices.flow import decisions, reconcile, steps
+from devices.flow import decisions, events, reconcile, steps
 from devices.flow import store as books
 from devices.flow.model import DoorInUse, OrderThere
 from devices.sessions import store
@@ -127,6 +127,26 @@ async def test_what_is_requested_only_is_not_at_the_door_yet(pay_town: Town) -> 
 
     assert await pay_town.state(opened) is State.REQUESTED
     assert ("no_session", "door:1:1") in await pay_town.desk() or pay_town.sim.courier.all
+
+
+async def test_a_line_that_comes_back_with_the_door_open_is_no_trouble_any_more(
+    one_town: Town,
+) -> None:
+    await one_town.grant(500)
+    opened = await one_town.open()
+    await one_town.hear()
+    cabinet = one_town.sim.cabinet("XM-1")
+    cabinet.pull()
+    await one_town.hear()
+    cabinet.disconnect()
+    await one_town.turn(1)
+    assert ("offline", f"session:{opened.session.id}") in await one_town.desk()
+
+    cabinet.connect()
+    await one_town.hear()
+
+    assert await one_town.desk() == []
+    assert await one_town.state(opened) is State.OPEN
 
 
 async def test_a_word_about_goods_and_one_of_a_vendor_that_is_gone(one_town: Town) -> None:
@@ -268,7 +288,8 @@ async def test_who_wants_no_confirmation_gets_none(
 ) -> None:
     payload = await confirmation(one_town)
     asked = one_town.asked("order/confirm")
-    unknown = {**payload, "result": {**payload["result"], "vendor_order_no": "XM-unknown"}}
+    other = {"vendor_order_no": "XM-unknown", "order_no": "C-unknown"}
+    unknown = {**payload, "result": {**payload["result"], **other}}
     assert isinstance(await one_town.cabinets.deliver_confirmation(unknown), Dead)
     monkeypatch.setattr(type(one_town.adapter), "caps", Caps())
 
@@ -316,14 +337,14 @@ async def test_one_order_s_trouble_holds_up_the_mark_and_no_other(
     await one_town.hear()
     one_town.shop("nuts")
     await one_town.hear()
-    really = reconcile.events.take
+    really = events.take
 
     def take(tx: Tx, vendor: str, fact: Any, **values: Any) -> Any:
         if fact.session_no != second.session.no:
             raise RuntimeError("a mistake of ours")
         return really(tx, vendor, fact, **values)
 
-    monkeypatch.setattr(reconcile.events, "take", take)
+    monkeypatch.setattr(events, "take", take)
 
     assert await one_town.cabinets.sweep("xiaomai") == 2
     assert await one_town.state(second) is State.PAID

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import insert
 
 from devices.fleet.model import DeviceNotFound, QrInvalid, VendorNotSet
+from devices.flow import gates, service
 from devices.flow.model import (
     DoorRefused,
     LastSettling,
@@ -17,16 +18,18 @@ from devices.flow.model import (
     Rules,
     UnpaidOrder,
 )
+from devices.flow.service import Cabinets
 from devices.model import DeviceInMaintenance, DeviceLocked, DeviceOffline, NotBound
 from devices.sessions.model import DoorBusy, SessionNotFound, SessionOpen, State
 from devices.sessions.store import Wanted
 from devices.vendors.port import CanOpen, Caps, Reason, VendorRefused, VendorUnknown
 from payments.scores.model import ScoreUnavailable
 from simulators.xiaomai import Fault
-from sql.database import Tx
+from sql.database import Tx, open_database
 from sql.idempotency import KeyReused
 from sql.tables.commerce import members
 from sql.tables.devices import stores
+from tests.clock import Clock
 from tests.devices.flow.town import (
     ANNA,
     BEN,
@@ -34,10 +37,12 @@ from tests.devices.flow.town import (
     CLERK,
     CODES,
     FOREIGNER,
+    RULES,
     STORE,
     Town,
     by,
     set_device,
+    town_of,
 )
 
 
@@ -315,6 +320,62 @@ async def test_many_taps_at_once_are_one_session(town: Town) -> None:
     assert await town.held() == 500
 
 
+async def test_two_taps_in_two_processes_are_one_session(mariadb_url: str, clock: Clock) -> None:
+    here = await open_database(mariadb_url, now=clock.now)
+    there = await open_database(mariadb_url, now=clock.now)
+    async with town_of(here, clock) as town:
+        await town.grant(500)
+        beside = Cabinets(there, town.vendors, CODES, scores=town.scores, rules=RULES)
+        qr = CODES.door(1, 1, 1)
+
+        opened = await asyncio.gather(
+            *(
+                each.open(ANNA, qr, "ticket", key=key)
+                for key in ("k1", "k2")
+                for each in (town.cabinets, beside, town.cabinets, beside)
+            )
+        )
+
+        assert len({each.session.id for each in opened}) == 1
+        assert len(town.unlocked()) == 1
+        await town.is_well()
+    await there.close()
+    await here.close()
+
+
+async def test_who_is_overtaken_by_oneself_gets_the_same_session(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one_town.grant(500)
+    first = await one_town.open()
+    really, looks = service._known, []
+
+    def known(tx: Tx, wish: Any) -> Any:
+        """As if the first had not been committed yet when the second looked."""
+        looks.append(wish)
+        return None if len(looks) == 1 else really(tx, wish)
+
+    monkeypatch.setattr(service, "_known", known)
+
+    second = await one_town.open()
+
+    assert second.session.id == first.session.id
+    assert one_town.asked("door/open") == 1
+
+
+async def test_tickets_spent_at_this_very_moment_open_nothing(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one_town.grant(500)
+    monkeypatch.setattr(gates, "affordable", lambda *_: 1_000)
+
+    with pytest.raises(NoTickets):
+        await one_town.open()
+
+    assert await one_town.rows("door_sessions") == []
+    assert one_town.unlocked() == []
+
+
 async def test_a_second_tap_asks_what_became_of_the_first(one_town: Town) -> None:
     await one_town.grant(500)
     one_town.sim.dial.add(Fault(at="door/open", kind="drop", is_done=True))
@@ -476,13 +537,14 @@ async def test_a_session_is_shown_to_its_own_person(one_town: Town) -> None:
 
 
 async def test_a_store_s_code_offers_its_doors(one_town: Town) -> None:
-    name, doors = await one_town.cabinets.doors(CODES.store(STORE))
-    own, one = await one_town.cabinets.doors(CODES.door(2, 1, 1))
+    offered = await one_town.cabinets.doors(CODES.store(STORE))
+    own = await one_town.cabinets.doors(CODES.door(2, 1, 1))
 
-    assert name == "Store 1"
-    assert [(device.id, number) for device, number, _ in doors] == [(1, 1), (1, 2), (2, 1), (2, 2)]
-    assert doors[0][2] == CODES.door(1, 1, 1)
-    assert (own, [number for _, number, _ in one]) == ("cabinet XM-2", [1, 2])
+    assert offered.name == "Store 1"
+    places = [(door.device_id, door.door_no) for door in offered.doors]
+    assert places == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert offered.doors[0].qr == CODES.door(1, 1, 1)
+    assert (own.name, [door.door_no for door in own.doors]) == ("cabinet XM-2", [1, 2])
 
 
 async def test_staff_see_the_sessions_of_their_stores(one_town: Town) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from devices.flow import steps
+from devices.flow import steps, timers
 from devices.sessions import store
 from devices.sessions.model import State
 from devices.vendors.port import Caps, Outcome, SessionFact, VendorUnknown
@@ -259,6 +259,49 @@ async def test_an_answer_that_comes_when_it_is_over_changes_nothing(
     assert (found.state, found.opened_at) == (State.NOT_OPENED, None)
 
 
+async def test_a_command_that_never_came_is_not_sent_again_when_it_is_over(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_town.sim.dial.add(Fault(at="door/open", kind="drop"))
+    session = await opening(one_town)
+    answered = timers.answered
+
+    def and_over(tx: Tx, session_id: int, *rest: Any) -> Any:
+        """Between the answer and the sending, a person ends it."""
+        follows = answered(tx, session_id, *rest)
+        if follows is not None:
+            end_by_hand(tx, session_id)
+        return follows
+
+    monkeypatch.setattr(timers, "answered", and_over)
+    await one_town.pass_by(25)
+
+    assert await one_town.state(session) is State.NOT_OPENED
+    assert one_town.asked("door/open") == 1
+
+
+async def test_a_tap_at_an_open_door_is_answered_and_nothing_else(one_town: Town) -> None:
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
+    await one_town.hear()
+    asked = len(one_town.sim.calls)
+
+    again = await one_town.open()
+
+    assert (again.session.id, again.session.state) == (session, State.OPEN)
+    assert len(one_town.sim.calls) == asked
+
+
+async def test_what_is_over_is_not_looked_at_again(one_town: Town) -> None:
+    session = await opening(one_town)
+    await one_town.db.write(end_by_hand, session)
+    await one_town.db.write(due_again, session)
+
+    assert await one_town.cabinets.run_due() == 1
+    assert (await one_town.session(session)).due_at is None
+
+
 async def test_a_command_is_not_sent_again_to_a_door_that_was_heard_of_meanwhile(
     one_town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +323,10 @@ async def texts(town: Town, kind: str) -> list[str]:
 
 def end_by_hand(tx: Tx, session_id: int) -> None:
     steps.end(tx, store.load(tx, session_id, lock=True), State.NOT_OPENED, "by_hand")
+
+
+def due_again(tx: Tx, session_id: int) -> None:
+    store.note(tx, store.load(tx, session_id, lock=True), due_at=tx.now)
 
 
 def to_closed(tx: Tx, session_id: int) -> None:

@@ -420,9 +420,23 @@ async def test_the_brooms_take_a_few_hundred_rows_at_a_time(quick_post: Post) ->
     later = quick_post.clock.now() + 1
 
     swept = [
-        await quick_post.db.write(sweep, older_than=later, most=4)
-        for sweep in (store.sweep_nonces, store.sweep_done)
-        for _ in range(3)
+        await quick_post.db.write(store.sweep_nonces, older_than=later, most=4) for _ in range(3)
     ]
+    quick_post.clock.advance(days=31)
+    swept += [await quick_post.db.write(store.sweep_done, most=4) for _ in range(3)]
 
     assert swept == [4, 3, 0, 4, 3, 0]
+
+
+async def test_telemetry_goes_after_a_day(quick_post: Post) -> None:
+    for seq in range(2):
+        await quick_post.told("device.telemetry", {}, device_code="A", event_id=f"t{seq}")
+    await opened(quick_post, "A", 1)
+    await quick_post.inbox.work_due()
+    quick_post.clock.advance(hours=23)
+    early = await quick_post.inbox.sweep()
+    quick_post.clock.advance(hours=1)
+
+    assert early == "3 nonces, 0 events"
+    assert await quick_post.inbox.sweep() == "0 nonces, 2 events"
+    assert await quick_post.states() == {"A/1": "done"}

@@ -4,13 +4,21 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
+from accounts.audit.model import By
+from devices.desk.model import (
+    CabinetException,
+    ExceptionState,
+    NothingToApprove,
+    Ruling,
+)
+from devices.desk.store import end
 from devices.orders.model import (
     ItemsMissing,
     ItemUnknown,
     Kind,
-    NothingToDecide,
     NothingWaived,
     NotPaidYet,
     Order,
@@ -25,6 +33,7 @@ from devices.orders.rows.store import Filter
 from devices.sessions.model import DoorSession, State
 from devices.vendors.port import Certainty
 from payments.model import RefundStatus
+from sql.database import Tx
 from sql.idempotency import KeyReused
 from tests.devices.orders.shop import BOSS, BUYER, CLERK, FOREIGNER, RULES, Shop, by, fact
 
@@ -47,12 +56,32 @@ async def correct(
     await shop.orders.correct(order.id, taken, by=by(who), **given)
 
 
-async def decide(shop: Shop, verb: str, kind: str, order: Order | None, **values: Any) -> None:
-    raised = SimpleNamespace(kind=kind, order_id=None if order is None else order.id)
-    given = {"reason": "seen", **values}
-    who = given.pop("who", CLERK)
-    act = getattr(shop.orders, verb)
-    await shop.db.write(lambda tx: act(tx, raised, by(who), **given))
+async def decide(shop: Shop, verb: str, kind: str, order: Any, **details: Any) -> None:
+    """As the desk does it: the action runs, then the exception is decided, or none of both."""
+    raised = await exception(shop, kind, order.id)
+    await shop.db.write(decided, shop, verb, raised, by(details.pop("who", CLERK)), details)
+
+
+async def exception(shop: Shop, kind: str, order_id: int | None) -> CabinetException:
+    rows = await shop.rows("cabinet_exceptions")
+    (row,) = (
+        row
+        for row in rows
+        if (row["kind"], row["order_id"]) == (kind, order_id) and row["open_key"]
+    )
+    plain = {str(name): value for name, value in row.items() if name != "open_key"}
+    return msgspec.convert(plain, CabinetException)
+
+
+def decided(tx: Tx, shop: Shop, verb: str, raised: CabinetException, who: By, details: Any) -> None:
+    act = getattr(shop.orders.action, verb)
+    act(tx, raised, who, Ruling("seen", details))
+    to = {"approve": ExceptionState.APPROVED, "reject": ExceptionState.REJECTED}[verb]
+    end(tx, raised, to, who, "seen")
+
+
+def listed(**taken: int) -> list[dict[str, object]]:
+    return [{"sku": sku, "quantity": quantity} for sku, quantity in taken.items()]
 
 
 # ---------------------------------------------------------------- corrections
@@ -191,7 +220,8 @@ async def test_some_of_it_and_then_the_rest(shop: Shop) -> None:
     # The goods are gone all the same.
     assert await shop.sold(order) == {"cola": (2, 0)}
     assert await shop.stock() == {"cola": 8, "nuts": 20, "tea": 5}
-    assert (await shop.confirmed())[-1] == ("refunded", 3, 0, 0)
+    assert [told[0] for told in await shop.confirmed()] == ["paid", "refunded", "refunded"]
+    assert (await shop.confirmed())[-1] == ("refunded", 1, 0, 0)
     with pytest.raises(TooMuchBack):
         await shop.orders.refund(order.id, None, reason="again", by=by(), key="r3")
 
@@ -312,7 +342,7 @@ async def test_what_the_reviewer_lists_is_the_next_revision(shop: Shop) -> None:
     with pytest.raises(ItemsMissing):
         await decide(shop, "approve", "uncertain", order)
 
-    await decide(shop, "approve", "uncertain", order, quantities={"cola": 1})
+    await decide(shop, "approve", "uncertain", order, items=listed(cola=1))
 
     order = await shop.order(session)
     assert (order.state, order.rev, order.due_fen, order.paid_fen) == (
@@ -324,10 +354,12 @@ async def test_what_the_reviewer_lists_is_the_next_revision(shop: Shop) -> None:
     last = (await shop.revisions(order))[-1]
     assert (last.rev, last.source) == (2, f"staff:{CLERK}")
     assert (await shop.session(session)).state is State.PAID
-    # The desk closes what it has decided itself.
-    assert await shop.exceptions() == [("uncertain", order.no)]
-    assert (await shop.rows("staff_audit"))[-1]["action"] == "cabinet_order.approve"
-    assert await shop.confirmed() == [("paid", 2, 350, 350)]
+    assert await shop.exceptions() == []
+    (row,) = await shop.rows("cabinet_exceptions")
+    assert (row["state"], row["ended_by"]) == ("approved", CLERK)
+    actions = [row["action"] for row in await shop.rows("staff_audit")]
+    assert actions == ["cabinet_order.approve", "exception.approved"]
+    assert await shop.confirmed() == [("paid", 1, 350, 350)]
 
 
 @pytest.mark.parametrize(
@@ -387,9 +419,11 @@ async def test_other_kinds_about_the_same_order_are_solved_with_it(one_shop: Sho
     order = await one_shop.order(session)
     assert len(await one_shop.exceptions()) == 2
 
-    await decide(one_shop, "approve", "unknown_item", order, quantities={"cola": 1})
+    await decide(one_shop, "approve", "unknown_item", order, items=listed(cola=1))
 
-    assert await one_shop.exceptions() == [("unknown_item", order.no)]
+    assert await one_shop.exceptions() == []
+    states = [row["state"] for row in await one_shop.rows("cabinet_exceptions")]
+    assert states == ["closed", "approved"]
 
 
 async def test_nobodys_order_is_linked_by_a_person(shop: Shop) -> None:
@@ -425,12 +459,51 @@ async def test_nobodys_order_is_rejected(one_shop: Shop) -> None:
 
 async def test_there_must_be_something_to_decide(one_shop: Shop) -> None:
     session = await paid(one_shop)
+    await one_shop.told(session, {"tea": 1}, vendor_order_no="W-other")
     order = await one_shop.order(session)
 
-    with pytest.raises(NothingToDecide):
+    with pytest.raises(NothingToApprove):
         await decide(one_shop, "approve", "conflict", order)
-    with pytest.raises(NothingToDecide):
-        await decide(one_shop, "reject", "conflict", None)
+    raised = await exception(one_shop, "conflict", order.id)
+    strange = msgspec.structs.replace(raised, order_id=None)
+    with pytest.raises(NothingToApprove):
+        await one_shop.db.write(decided, one_shop, "approve", strange, by(), {})
+    # A second order of the same session is not ours to charge; the first stays as it is.
+    await decide(one_shop, "reject", "conflict", order)
+    assert (await one_shop.order(session)).due_fen == order.due_fen
+    assert len(await one_shop.revisions(order)) == 1
+
+
+@pytest.mark.parametrize("details", [{"items": 5}, {"items": [{"sku": "x"}]}, {"session_id": "a"}])
+async def test_what_is_no_list_is_refused(one_shop: Shop, details: dict[str, Any]) -> None:
+    session = await in_review(one_shop, total_fen=1)
+
+    with pytest.raises(ItemsMissing):
+        await decide(one_shop, "approve", "mismatch", await one_shop.order(session), **details)
+
+
+async def test_a_refund_that_was_stopped_is_asked_for_again_or_kept(one_shop: Shop) -> None:
+    one_shop.start(rules=type(RULES)(two_person_above_fen=100))
+    session = await paid(one_shop, "wechat")
+    await one_shop.told(session, {"cola": 1}, 2)
+    await stop_refund(one_shop)
+    order = await one_shop.order(session)
+
+    await decide(one_shop, "approve", "abnormal", order)
+
+    first, second = await one_shop.rows("refunds")
+    assert (first["status"], second["status"]) == ("withdrawn", "waiting")
+    assert (second["amount_fen"], second["out_refund_no"]) == (350, f"CO{order.id}R2")
+    await stop_refund(one_shop)
+    await decide(one_shop, "reject", "abnormal", order)
+    assert len(await one_shop.rows("refunds")) == 2
+    assert await one_shop.exceptions() == []
+
+
+async def stop_refund(shop: Shop) -> None:
+    refund = (await shop.rows("refunds"))[-1]
+    await shop.payments.reject_refund(refund["out_refund_no"], by=by(12), reason="no")
+    await shop.orders.look_after()
 
 
 # ---------------------------------------------------------------- who sees it
@@ -449,6 +522,7 @@ async def test_staff_of_another_store_find_nothing(one_shop: Shop) -> None:
         await one_shop.orders.refund(order.id, 1, reason="x", by=who, key="")
     with pytest.raises(OrderNotFound):
         await one_shop.orders.waive(order.id, reason="x", by=who)
+    await one_shop.told(session, {"tea": 1})
     for verb in ("approve", "reject"):
         with pytest.raises(OrderNotFound):
             await decide(one_shop, verb, "conflict", order, who=FOREIGNER)

@@ -7,7 +7,7 @@ from payments.model import RefundStatus
 from payments.refunds import store as refund_store
 from payments.scores.model import ScorePhase, Wanted
 from payments.wechat.payscore_model import Phase
-from tests.devices.orders.shop import BUYER, Shop
+from tests.devices.orders.shop import BUYER, Shop, by
 
 COLAS = {"cola": 2}
 
@@ -242,7 +242,7 @@ async def test_a_refund_that_somebody_stops_stays_with_us_and_is_looked_at(shop:
     (refund,) = await shop.rows("refunds")
     assert refund["status"] == RefundStatus.WAITING
 
-    await shop.payments.reject_refund(refund["out_refund_no"], by=12, reason="no")
+    await shop.payments.reject_refund(refund["out_refund_no"], by=by(12), reason="no")
     assert await shop.orders.look_after() == "1 stopped"
     assert await shop.orders.look_after() == "0 stopped"
 
@@ -262,7 +262,9 @@ async def test_what_finance_sends_back_past_us_is_let_off(shop: Shop) -> None:
     await shop.deduct(session)
     score = await shop.score(session)
 
-    await shop.payments.refund(score.out_order_no, amount_fen=200, reason="broken", by=12, key="f1")
+    await shop.payments.refund(
+        score.out_order_no, amount_fen=200, reason="broken", by=by(12), key="f1"
+    )
     (refund,) = await shop.rows("refunds")
     await arrived(shop, refund)
 
@@ -280,7 +282,7 @@ async def test_what_is_not_there_any_more_is_for_a_person(one_shop: Shop) -> Non
     await one_shop.deduct(session)
     score = await one_shop.score(session)
     await one_shop.payments.refund(
-        score.out_order_no, amount_fen=1_000, reason="broken", by=12, key="f1"
+        score.out_order_no, amount_fen=1_000, reason="broken", by=by(12), key="f1"
     )
 
     # Of 1,200 there are 200 left, and 500 are to go back.

@@ -1,6 +1,7 @@
 """Live state over REST, as a console asks for it."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -195,7 +196,7 @@ async def test_who_may_look_and_who_may_tell_it(office: Office, one_world: World
     await one_world.keep(2, device.store_id)
     at = f"/admin/devices/{device.id}"
     reads = [("GET", "/admin/devices/live"), ("GET", f"{at}/live"), ("GET", f"{at}/telemetry")]
-    writes = [
+    writes: list[tuple[str, str, Any, int]] = [
         ("PATCH", f"{at}/params", {"volume": 1}, 200),
         ("POST", f"{at}/lock", {}, 200),
         ("POST", f"{at}/unlock", {}, 200),

@@ -1,0 +1,361 @@
+"""P13: ten thousand cabinets report each minute, and a console hears what becomes of them.
+
+The whole server, with signed callbacks over HTTP at the pace of such a fleet. What it costs is the
+processor time of the process; how soon a change is known is measured at a console's WebSocket,
+from the callback's first byte to the event's last.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from statistics import quantiles
+
+from sqlalchemy import insert
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from accounts.audit.model import By
+from accounts.service import Sessions
+from accounts.staff import store as staff
+from bench.generator import Figures, LoadFailed
+from bench.machine import cpu_s
+from bench.process import StartFailed
+from bench.results import OURS, Entry, Outcome, absent_rows, interleaved, most_goal, none_goal
+from bench.server import SECRET, SOCKET, Callme
+from bench.setup import Setup
+from devices.fleet.store import LIVE_START
+from devices.vendors.xiaomai.signing import Key
+from sql.database import Tx, open_database
+from sql.tables.devices import device_doors, devices, stores
+
+DEVICES = 10_000
+BEAT_S = 60
+SECONDS = 60.0
+"""A fleet's whole round; a shorter look asks some of the devices only, at the same pace."""
+CHANGES_PER_S = 5
+# Enough that none waits for another's commit, however slow the disk is.
+CONNECTIONS = 64
+
+COST = f"{DEVICES:,} cabinets report every {BEAT_S} s"
+NEWS = f"the same, and {CHANGES_PER_S} links a second fall and rise"
+
+APP_ID, ENDPOINT = "xm_app_bench", "ep_bench"
+PATH = f"/cb/xiaomai/{ENDPOINT}/events"
+
+# Of all rounds: an id or a number is never said twice.
+_numbers = itertools.count(1)
+
+
+class Fleet(Callme):
+    """The server with devices that have just been heard of, and one who looks at them."""
+
+    def __init__(self) -> None:
+        super().__init__(stalls=1, sellers_each=1)
+        self.token = ""
+        self.ids: list[int] = []
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.token, self.ids = asyncio.run(_seed(self.url))
+
+    def _environment(self) -> dict[str, str]:
+        return super()._environment() | {
+            # Nobody answers there: what is asked of the vendor is unknown, and ours is measured.
+            "CALLME_XIAOMAI__URL": "http://127.0.0.1:9",
+            "CALLME_XIAOMAI__APP_ID": APP_ID,
+            "CALLME_XIAOMAI__KEY_ID": "k1",
+            "CALLME_XIAOMAI__SECRET": SECRET,
+            "CALLME_XIAOMAI__CALLBACK_SECRET": SECRET,
+            "CALLME_XIAOMAI__ENDPOINT_ID": ENDPOINT,
+            "CALLME_CABINET__HEARTBEAT_S": str(BEAT_S),
+        }
+
+
+def p13(setup: Setup) -> Outcome:
+    outcome = Outcome(id="P13", title="live cabinets, SQLite", rows=[], goals=[])
+    fleet = Fleet()
+    seconds = setup.seconds if setup.is_quick else SECONDS
+    try:
+        fleet.start()
+        outcome.rows = interleaved(
+            setup.rounds,
+            [
+                _entry(COST, fleet, seconds, changes_per_s=0, figure="share", unit="cores"),
+                _entry(
+                    NEWS, fleet, seconds, changes_per_s=CHANGES_PER_S, figure="max_ms", unit="ms"
+                ),
+            ],
+        )
+    except StartFailed as failure:
+        why = {OURS: f"did not start: {str(failure)[-200:]}"}
+        outcome.rows = absent_rows(why, work=COST, unit="cores")
+    finally:
+        fleet.stop()
+    cost, news = outcome.row(OURS, COST), outcome.row(OURS, NEWS)
+    outcome.goals = [
+        most_goal("less than a quarter of a core", cost.value, 0.25, "cores"),
+        most_goal("a change is at the console within 1 s", news.value, 1000, "ms"),
+        none_goal("every change heard", [news], "missing"),
+        none_goal("every callback taken", [cost, news], "failures"),
+    ]
+    return outcome
+
+
+def _entry(
+    work: str, fleet: Fleet, seconds: float, *, changes_per_s: int, figure: str, unit: str
+) -> Entry:
+    def measure() -> Figures:
+        return asyncio.run(_measured(fleet, seconds, changes_per_s))
+
+    return Entry(
+        work=work, who=OURS, unit=unit, pid=fleet.process.pid, measure=measure, figure=figure
+    )
+
+
+async def _measured(fleet: Fleet, seconds: float, changes_per_s: int) -> Figures:
+    crowd = Crowd(fleet.process.port, fleet.ids)
+    console = Console(fleet.process.port, fleet.token)
+    await console.listen()
+    before_s, began = cpu_s(fleet.process.pid), time.monotonic()
+    await crowd.report(seconds, changes_per_s, console)
+    took_s = time.monotonic() - began
+    share = (cpu_s(fleet.process.pid) - before_s) / took_s
+    await console.await_all(patience_s=10)
+    console.close()
+    figures = {"share": share, "failures": float(crowd.failures), "rate": crowd.sent / took_s}
+    if changes_per_s:
+        figures |= console.figures()
+    return figures
+
+
+class Console:
+    """Somebody who watches all cabinets; what it waits for, and how long each took."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._url = f"ws://127.0.0.1:{port}{SOCKET}"
+        self._token = token
+        self._waited: dict[tuple[int, str], float] = {}
+        self._took_ms: list[float] = []
+        self._heard_all = asyncio.Event()
+        self._socket: WebSocketClientConnection | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def listen(self) -> None:
+        self._socket = await websocket_connect(self._url)
+        await self._socket.read_message()
+        for asked in (
+            {"id": 1, "type": "auth", "token": self._token},
+            {"id": 2, "type": "subscribe", "topic": "cabinets"},
+        ):
+            await self._socket.write_message(json.dumps(asked))
+            answer = json.loads(await self._socket.read_message() or "{}")
+            if not answer.get("ok"):
+                raise LoadFailed(f"the console was refused: {answer}")
+        self._reading = asyncio.create_task(self._read(self._socket))
+
+    def expect(self, device_id: int, link: str) -> None:
+        self._waited[device_id, link] = time.monotonic()
+
+    async def _read(self, socket: WebSocketClientConnection) -> None:
+        while (frame := await socket.read_message()) is not None:
+            event = json.loads(frame)
+            if event.get("name") == "device.link":
+                key = (event["data"]["device_id"], event["data"]["link"])
+                since = self._waited.pop(key, None)
+                if since is not None:
+                    self._took_ms.append((time.monotonic() - since) * 1000)
+            if not self._waited:
+                self._heard_all.set()
+
+    async def await_all(self, *, patience_s: float) -> None:
+        """Until nothing is waited for any more; who says no more does not hold us up."""
+        self._heard_all.clear()
+        if self._waited:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._heard_all.wait(), patience_s)
+
+    def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._socket is not None:
+            self._socket.close()
+
+    def figures(self) -> Figures:
+        if len(self._took_ms) < 2:
+            raise LoadFailed("the console heard of no change")
+        cuts = quantiles(self._took_ms, n=100)
+        return {
+            "max_ms": max(self._took_ms),
+            "p50_ms": cuts[49],
+            "p99_ms": cuts[98],
+            "missing": float(len(self._waited)),
+        }
+
+
+class Crowd:
+    """All the devices, each of which reports once a beat, and the platform that passes it on."""
+
+    def __init__(self, port: int, ids: list[int]) -> None:
+        self._port = port
+        self._ids = ids
+        self._key = Key(APP_ID, "cb1", SECRET)
+        self._queue: asyncio.Queue[tuple[bytes, Callable[[], None]] | None] = asyncio.Queue()
+        self._random = random.Random(7)
+        self.sent = 0
+        self.failures = 0
+
+    async def report(self, seconds: float, changes_per_s: int, console: Console) -> None:
+        """At an even pace for so long; links fall, and rise a second later."""
+        senders = [asyncio.create_task(self._send()) for _ in range(CONNECTIONS)]
+        beats = itertools.cycle(range(len(self._ids)))
+        fallen: list[int] = []
+        began, beaten, changed = time.monotonic(), 0, 0
+        while (at := time.monotonic() - began) < seconds:
+            while beaten < at * len(self._ids) / BEAT_S:
+                self._put(next(beats), "device.telemetry", self._telemetry())
+                beaten += 1
+            while changed < at * changes_per_s:
+                changed += 1
+                # From the other end: whoever falls has just been heard of by nobody.
+                number = len(self._ids) - changed
+                self._tell(console, number, "device.offline", "suspect")
+                fallen.append(number)
+                if len(fallen) > changes_per_s:
+                    self._tell(console, fallen.pop(0), "device.online", "online")
+            await asyncio.sleep(0.005)
+        for number in fallen:
+            self._tell(console, number, "device.online", "online")
+        for _ in senders:
+            self._queue.put_nowait(None)
+        await asyncio.gather(*senders)
+
+    def _tell(self, console: Console, number: int, event_type: str, link: str) -> None:
+        self._put(number, event_type, {}, lambda: console.expect(self._ids[number], link))
+
+    def _telemetry(self) -> dict[str, object]:
+        """A sensor that flickers, and in one beat of ten a true change."""
+        away = self._random.randint(-40, 40) if self._random.random() < 0.1 else 0
+        return {
+            "temp_c10": 40 + away + self._random.randint(-1, 1),
+            "target_temp_c10": 40,
+            "volume": 30,
+            "power": "mains",
+            "doors": [{"door_no": 1, "lock": "locked", "door": "closed"}],
+            "faults": [],
+        }
+
+    def _put(
+        self,
+        number: int,
+        event_type: str,
+        data: dict[str, object],
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
+        count, now = next(_numbers), time.time_ns() // 1_000_000
+        body = json.dumps(
+            {
+                "event_id": f"ev_{count:024d}",
+                "event_type": event_type,
+                "occurred_at": now,
+                "sent_at": now,
+                "attempt": 1,
+                "device_code": _code(number),
+                "seq": count,
+                "boot_id": "b0001",
+                "data": data,
+            },
+            separators=(",", ":"),
+        ).encode()
+        said = {
+            "Host": "callme",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **self._key.headers(path=PATH, query="", body=body, now=now, nonce=f"{count:032d}"),
+        }
+        head = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+        request = f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode() + body
+        self._queue.put_nowait((request, begin))
+
+    async def _send(self) -> None:
+        """One connection: the next when the last was answered."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        while (each := await self._queue.get()) is not None:
+            request, begin = each
+            begin()
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            size = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+            await reader.readexactly(size)
+            self.sent += 1
+            self.failures += not head.startswith("http/1.1 200")
+        writer.close()
+
+
+# ---------------------------------------------------------------- what is there before
+
+
+async def _seed(url: str) -> tuple[str, list[int]]:
+    """An owner's token, and the ids of devices as they are between two beats."""
+    db = await open_database(url, now=lambda: time.time_ns() // 1_000_000)
+    try:
+        boss = await db.write(_hire)
+        sessions = Sessions(db, secret=SECRET, now=db.now)
+        opened = await sessions.open(boss, "staff")
+        await sessions.close()
+        return opened.jwt, await db.write(_make_devices)
+    finally:
+        await db.close()
+
+
+def _hire(tx: Tx) -> int:
+    blank = {"nickname": "", "mobile": "", "email": "", "sex": 0, "avatar": "", "status": 1}
+    row = {**blank, "login_name": "bench", "role": "owner", "password_hash": "!"}
+    return staff.create(tx, row, by=By("system")).id
+
+
+def _make_devices(tx: Tx) -> list[int]:
+    shop = {
+        "id": 1, "code": "S-1", "name": "shop", "type": "kids", "property": "own", "address": "",
+        "phone": "", "created_at": tx.now, "updated_at": tx.now,
+    }  # fmt: skip
+    tx.execute(insert(stores), shop)
+    ids = list(range(1, DEVICES + 1))
+    tx.execute(insert(devices), list(_rows(tx, ids)))
+    door = {"door_no": 1, "lock": "locked", "door": "closed"}
+    tx.execute(insert(device_doors), [{"device_id": number, **door} for number in ids])
+    return ids
+
+
+def _rows(tx: Tx, ids: Iterable[int]) -> Iterable[dict[str, object]]:
+    reported = {"temp_c10": 40, "target_temp_c10": 40, "volume": 30, "power": "mains", "faults": []}
+    for number in ids:
+        # As if they had begun one after another, so that samples are due one after another.
+        begun_at = tx.now - 300_000 * number // DEVICES
+        yield {
+            **LIVE_START,
+            "id": number,
+            "vendor": "xiaomai",
+            "code": _code(number - 1),
+            "name": f"cabinet {number}",
+            "store_id": 1,
+            "status": "bound",
+            "service": "open",
+            "qr_version": 1,
+            "created_at": tx.now,
+            "updated_at": tx.now,
+            "link": "online",
+            "link_since": begun_at,
+            "last_seen_at": tx.now,
+            "deadline_at": tx.now + 150_000 * number // DEVICES,
+            "boot_id": "b0001",
+            "reported": json.dumps(reported),
+            "reported_at": tx.now,
+            "sampled_at": begun_at,
+        }
+
+
+def _code(number: int) -> str:
+    return f"XM-{number:06d}"

@@ -1,0 +1,1 @@
+"""Statistics of sales, daily reports, and the rules that raise alerts."""

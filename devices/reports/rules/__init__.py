@@ -1,0 +1,1 @@
+"""Alert rules: what crosses a threshold is an alert as long as it does."""

@@ -1,0 +1,129 @@
+"""Members over REST, as the console and the mini-program ask for them."""
+
+from typing import Any
+
+import pytest
+
+from tests.commerce.members.conftest import LI, WANG
+from tests.devices.fleet.maker import Office
+
+PHONE = "13800001234"
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+async def get(office: Office, path: str, token: str = "boss") -> Any:
+    answer = await office.ask("GET", path, token=token)
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+async def test_one_changes_what_is_known_of_oneself(office: Office) -> None:
+    changed = await office.ask(
+        "PATCH", "/members/me", {"username": "Li", "phone": PHONE}, token="li"
+    )
+    assert changed.json == {"account_id": LI, "username": "Li", "phone": PHONE, "tickets": 0}
+    named = await office.ask("PATCH", "/members/me", {"username": "Li Lei"}, token="li")
+    assert (named.json["username"], named.json["phone"]) == ("Li Lei", PHONE)
+
+    for body, status in (
+        ({"username": "x" * 101}, 400),
+        ({"username": "a\nb"}, 400),
+        ({"phone": "1" * 21}, 400),
+        ({"phone": "nobody"}, 422),
+    ):
+        assert (await office.ask("PATCH", "/members/me", body, token="li")).status == status
+    assert await get(office, "/members/me", "li") == named.json
+
+
+async def test_members_are_listed_with_masked_phones(office: Office) -> None:
+    await office.ask("PATCH", "/members/me", {"username": "Li", "phone": PHONE}, token="li")
+
+    listed = await get(office, "/admin/members?sort=id")
+
+    assert listed["total"] == 2
+    assert listed["items"][0] == {
+        "id": LI,
+        "username": "Li",
+        "phone": "•••• 1234",
+        "ticket_balance": 0,
+        "barred_at": None,
+        "barred_reason": "",
+        "created_at": "2026-11-20T04:00:00.007Z",
+    }
+    assert (await get(office, "/admin/members?phone_tail=1234"))["total"] == 1
+    assert (await get(office, "/admin/members?keyword=wang"))["total"] == 0
+    assert [each["id"] for each in (await get(office, "/admin/members"))["items"]] == [WANG, LI]
+    for query in ("sort=phone", "phone_tail=12", "is_barred=maybe"):
+        assert (await office.ask("GET", f"/admin/members?{query}")).status == 400
+    found = await office.ask("POST", "/admin/members/search", {"phone": f"+86{PHONE}"})
+    assert [each["id"] for each in found.json] == [LI]
+    assert await get(office, f"/admin/members/{LI}") == listed["items"][0]
+    assert (await office.ask("GET", "/admin/members/99")).json["code"] == "members.not_found"
+
+
+async def test_the_whole_number_is_for_few_and_with_a_reason(office: Office) -> None:
+    await office.ask("PATCH", "/members/me", {"phone": PHONE}, token="li")
+    path, why = f"/admin/members/{LI}/phone", {"reason": "回电"}
+
+    assert (await office.ask("POST", path, why, token="support")).json == {"phone": PHONE}
+    for token in ("finance", "readonly", "li"):
+        assert (await office.ask("POST", path, why, token=token)).status == 403
+    assert (await office.ask("POST", path, {"reason": " "})).status == 400
+    missing = await office.ask("POST", f"/admin/members/{WANG}/phone", why)
+    assert (missing.status, missing.json["code"]) == (404, "members.phone_missing")
+
+
+async def test_tickets_over_rest(office: Office) -> None:
+    path, body = f"/admin/members/{LI}/tickets", {"tickets": 500, "reason": "礼物"}
+    keyless = await office.ask("POST", path, body)
+    assert keyless.json["code"] == "idempotency_key.missing"
+
+    for _ in range(2):
+        given = await office.ask("POST", path, body, token="finance", Idempotency_Key="g1")
+        assert (given.status, given.json["tickets"], given.json["by"]) == (201, 500, 21)
+    short = await office.ask(
+        "POST", path, {"tickets": -501, "reason": "收回"}, Idempotency_Key="g2"
+    )
+    assert (short.status, short.json["code"]) == (409, "members.tickets_short")
+    none = await office.ask("POST", path, {"tickets": 0, "reason": "x"}, Idempotency_Key="g3")
+    assert (none.status, none.json["code"]) == (422, "members.no_tickets")
+    other = await office.ask(
+        "POST", path, {"tickets": 1, "reason": "礼物"}, token="finance", Idempotency_Key="g1"
+    )
+    assert other.json["code"] == "idempotency.key_reused"
+    denied = await office.ask("POST", path, body, token="support", Idempotency_Key="g4")
+    assert denied.status == 403
+
+    shown = await get(office, path)
+    assert [(line["amount"], line["biz"]) for line in shown["items"]] == [(500, "ticket.grant")]
+    assert [grant["reason"] for grant in shown["grants"]] == ["礼物"]
+    assert (await get(office, f"{path}?before=1"))["items"] == []
+
+
+async def test_bar_and_unbar_over_rest(office: Office) -> None:
+    path, why = f"/admin/members/{LI}", {"reason": "损坏柜门"}
+
+    barred = await office.ask("POST", f"{path}/bar", why, token="support")
+    assert barred.json["barred_reason"] == "损坏柜门"
+    assert (await get(office, "/admin/members?is_barred=true"))["total"] == 1
+    let_in = await office.ask("POST", f"{path}/unbar", why)
+    assert let_in.json["barred_at"] is None
+    assert (await office.ask("POST", f"{path}/bar", why, token="finance")).status == 403
+
+
+async def test_a_franchise_sees_its_own_buyers(office: Office) -> None:
+    listed = await get(office, "/admin/members", "franchise")
+
+    assert [each["id"] for each in listed["items"]] == [WANG]
+    for verb, path, body in (
+        ("GET", "", None),
+        ("POST", "/phone", {"reason": "x"}),
+        ("GET", "/tickets", None),
+        ("POST", "/bar", {"reason": "x"}),
+    ):
+        answer = await office.ask(verb, f"/admin/members/{LI}{path}", body, token="franchise")
+        assert (answer.status, answer.json["code"]) == (404, "members.not_found")
