@@ -48,6 +48,23 @@ async def test_confirmed_by_the_user_completed_and_deducted(market: Market) -> N
     await market.agrees(FEE_FEN)
 
 
+async def test_a_service_that_has_hardly_begun_ends_a_little_later(market: Market) -> None:
+    """As when a cabinet that was cut off tells at once that its door was opened and closed."""
+    number = await market.begin()
+    await market.scores.open(number)
+    await market.confirm(number)
+    await market.complete(number, started_at=market.now(), ended_at=market.now())
+    await market.scores.push_due()
+    assert (await market.score(number)).phase is ScorePhase.RUNNING
+
+    await market.pass_time(6)
+    await market.scores.push_due()
+    await market.idle()
+
+    assert (await market.score(number)).phase is ScorePhase.PAID
+    await market.agrees(FEE_FEN)
+
+
 async def test_the_view_is_one_that_wechat_opens(market: Market) -> None:
     opening = await market.scores.open(await market.begin())
 
