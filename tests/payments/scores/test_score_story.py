@@ -265,6 +265,7 @@ async def test_nobody_confirms_for_thirty_days(market: Market) -> None:
 async def test_a_fee_asked_of_what_is_never_confirmed_stays_owed(market: Market) -> None:
     number = await market.begin()
     await market.scores.open(number)
+    await market.pass_time(60)
     await market.complete(number)
     await market.scores.push_due()
     assert (await market.score(number)).wanted is Wanted.COMPLETE
