@@ -9,7 +9,7 @@ from payments.model import DebtState, PaymentError, RefundStatus
 from payments.scores import store
 from payments.scores.model import ScorePhase
 from tests.payments.core.kills import Killed, Life, Mortal, mortal_database
-from tests.payments.scores.market import FEE_FEN, Market
+from tests.payments.scores.market import BY, FEE_FEN, Market
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ async def test_cancelling(market: Market) -> None:
 
 async def test_sending_a_deduction_back(market: Market) -> None:
     async def ask(number: str) -> None:
-        await market.payments.refund(number, amount_fen=200, reason="坏了", by=1, key=number)
+        await market.payments.refund(number, amount_fen=200, reason="坏了", by=BY, key=number)
 
     async def tell(number: str) -> None:
         await ask(number)
