@@ -281,6 +281,20 @@ async def test_a_supplement_goes_back_by_itself(one_shop: Shop) -> None:
     assert (more.due_fen, more.net_fen) == (400, 400)
 
 
+async def test_a_complaint_that_is_right_sends_back_in_its_own_transaction(
+    one_shop: Shop,
+) -> None:
+    session = await paid(one_shop)
+    order = await one_shop.order(session)
+
+    await one_shop.db.write(one_shop.orders.send_back, order.id, 350, reason="warm " * 80, by=by())
+
+    order = await one_shop.order(session)
+    assert (order.due_fen, order.net_fen) == (350, 350)
+    (line,) = await one_shop.rows("staff_audit")
+    assert len(line["reason"]) == 200
+
+
 # ---------------------------------------------------------------- waivers
 
 
