@@ -2,8 +2,8 @@
 
 An object is a store, one in which nothing stands, a cabinet in a store or in none, what a code
 says, a session at a door, an order that is paid (bought) or not, an exception, a complaint (claim:
-resolved with money), a member, a good, or a batch of sales. Own is what is of the one who shops,
-or of store A, to which those with -a in their names are kept; foreign is another's, or of B.
+resolved with money), a member, a good, a batch of sales or a report. Own is what is of the one who
+shops, or of store A, to which those with -a in their names are kept; foreign is another's, or of B.
 """
 
 from collections.abc import Callable
@@ -94,6 +94,10 @@ GET    /api/v1/admin/members/{member_id}/tickets         | member    | 401      
 POST   /api/v1/admin/members/{member_id}/tickets         | member    | 401         401         403         403         403         403         403         201/201/404
 POST   /api/v1/admin/members/{member_id}/bar             | member    | 401         401         403         403         403         403         403         200/200/404
 POST   /api/v1/admin/members/{member_id}/unbar           | member    | 401         401         403         403         403         403         403         200/200/404
+GET    /api/v1/admin/statistics/sales                    | -         | 401         401         403         403         403         403         403         200
+GET    /api/v1/admin/reports                             | -         | 401         401         403         403         403         403         403         200
+GET    /api/v1/admin/reports/{report_id}                 | report    | 401         401         403         403         403         403         403         200/200/404
+GET    /api/v1/admin/reports/{report_id}/report.xlsx     | report    | 401         401         403         403         403         403         403         200/200/404
 POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401         401         401         401         401         401         401         401
 """  # noqa: E501
 
@@ -178,6 +182,10 @@ GET    /api/v1/admin/members/{member_id}/tickets         | member    | 200/200/4
 POST   /api/v1/admin/members/{member_id}/tickets         | member    | 201/201/404 403         201/201/404 403         403
 POST   /api/v1/admin/members/{member_id}/bar             | member    | 200/200/404 200/200/404 403         200/200/404 403
 POST   /api/v1/admin/members/{member_id}/unbar           | member    | 200/200/404 200/200/404 403         200/200/404 403
+GET    /api/v1/admin/statistics/sales                    | -         | 200         200         200         403         200
+GET    /api/v1/admin/reports                             | -         | 200         200         200         403         200
+GET    /api/v1/admin/reports/{report_id}                 | report    | 200/200/404 200/200/404 200/200/404 403         200/200/404
+GET    /api/v1/admin/reports/{report_id}/report.xlsx     | report    | 200/200/404 200/200/404 200/200/404 403         200/200/404
 POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401         401         401         401         401
 """  # noqa: E501
 
@@ -262,6 +270,10 @@ GET    /api/v1/admin/members/{member_id}/tickets         | member    | 200/404/4
 POST   /api/v1/admin/members/{member_id}/tickets         | member    | 403         201/404/404 403
 POST   /api/v1/admin/members/{member_id}/bar             | member    | 200/404/404 403         200/404/404
 POST   /api/v1/admin/members/{member_id}/unbar           | member    | 200/404/404 403         200/404/404
+GET    /api/v1/admin/statistics/sales                    | -         | 200         200         403
+GET    /api/v1/admin/reports                             | -         | 403         403         403
+GET    /api/v1/admin/reports/{report_id}                 | report    | 403         403         403
+GET    /api/v1/admin/reports/{report_id}/report.xlsx     | report    | 403         403         403
 POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401         401         401
 """  # noqa: E501
 

@@ -186,6 +186,12 @@ class Street:
         """What was sold goes to the ERP; the id of the batch."""
         return await self.app.db.write(_a_batch, self.next())
 
+    async def report(self) -> int:
+        """One of yesterday's, once it is made; its id."""
+        await self.side.reports.make_daily()
+        _, found = await self.side.reports.page(kind="", day=0, by=SYSTEM, offset=0, most=1)
+        return found[0].id
+
     async def good(self) -> int:
         found = await self.app.db.read(_a_good)
         assert found, "the ERP gave goods"

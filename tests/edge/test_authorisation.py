@@ -490,6 +490,7 @@ class Target(msgspec.Struct, frozen=True):
     member_id: int = 0
     good_id: int = 0
     batch_id: int = 0
+    report_id: int = 0
     n: int = 1
     qr: str = "C1.S.1.AAAAAAAAAAAAAAAAAAAAAA"
     endpoint_id: str = ENDPOINT_ID
@@ -503,7 +504,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 STREET = {"store", "empty", "device", "loose", "scan", "session", "bought", "unpaid", "exception",
-          "complaint", "claim", "member", "good", "batch"}  # fmt: skip
+          "complaint", "claim", "member", "good", "batch", "report"}  # fmt: skip
 
 # A refusal that must not say whether there is such a thing.
 HIDDEN = {"403", "404", "lost"}
@@ -525,13 +526,8 @@ async def targets(world: World, who: str, what: str) -> dict[str, list[Target]]:
     if what == "account":
         clerk = Target(account_id=world.people["clerk"].account_id)
         return {"own": [clerk], "foreign": [clerk], "missing": [Target(account_id=MISSING_ACCOUNT)]}
-    if what == "difference":
-        ids = [await world.money.difference(), await world.money.difference(), 999_999]
-        return dict(zip(OBJECTS, ([Target(difference_id=each)] for each in ids), strict=True))
-    if what in {"alert", "watched"}:
-        kind = "bill" if what == "watched" else "payment.mismatch"
-        raised = [await world.money.alert(kind), await world.money.alert(kind), 999_999]
-        return dict(zip(OBJECTS, ([Target(alert_id=each)] for each in raised), strict=True))
+    if what in {"difference", "alert", "watched"}:
+        return await _of_money(world, what)
     if what in {"order", "payment", "waiting", "failed"}:
         numbers = await world.payments(who, what)
         return {whose: [Target(out_trade_no=each, out_refund_no=each) for each in numbers[whose]]
@@ -540,6 +536,16 @@ async def targets(world: World, who: str, what: str) -> dict[str, list[Target]]:
         return await _of_street(world, who, what)
     tickets = await world.tickets(who, what)
     return {whose: [await _of(world, each) for each in tickets[whose]] for whose in OBJECTS}
+
+
+async def _of_money(world: World, what: str) -> dict[str, list[Target]]:
+    """What staff look after; it is nobody's."""
+    if what == "difference":
+        ids = [await world.money.difference(), await world.money.difference(), MISSING]
+        return dict(zip(OBJECTS, ([Target(difference_id=each)] for each in ids), strict=True))
+    kind = "bill" if what == "watched" else "payment.mismatch"
+    raised = [await world.money.alert(kind), await world.money.alert(kind), MISSING]
+    return dict(zip(OBJECTS, ([Target(alert_id=each)] for each in raised), strict=True))
 
 
 async def _of_street(world: World, who: str, what: str) -> dict[str, list[Target]]:
@@ -551,7 +557,7 @@ async def _of_street(world: World, who: str, what: str) -> dict[str, list[Target
 
 def _nowhere(world: World, what: str) -> Target:
     ids = ("store_id", "device_id", "session_id", "order_id", "exception_id", "complaint_id",
-           "member_id", "good_id", "batch_id")  # fmt: skip
+           "member_id", "good_id", "batch_id", "report_id")  # fmt: skip
     missing = Target(**dict.fromkeys(ids, MISSING))
     # A cabinet that is not there is put into a store that is.
     is_bound = what in {"loose", "device"}
@@ -583,6 +589,7 @@ async def _at(world: World, what: str, place: str) -> Target:
         "member": lambda: _named(member_id=street.members[place]),
         "good": lambda: _named(good_id=street.good()),
         "batch": lambda: _named(batch_id=street.batch()),
+        "report": lambda: _named(report_id=street.report()),
     }
     return Target(**await made[what]())
 
