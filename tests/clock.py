@@ -30,3 +30,7 @@ class Clock:
         if moment.tzinfo is None:
             raise ValueError("a moment needs its time zone, for example +08:00")
         self._now = moment
+
+    def day(self) -> str:
+        """The date in Beijing, as 2026-11-20."""
+        return self._now.astimezone(NOON.tzinfo).date().isoformat()

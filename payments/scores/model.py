@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from payments.model import MINUTE_MS, SECOND_MS, PaymentError, PaymentRefused, PaymentsUnavailable
+from payments.wechat.payscore import CLOCK_MARGIN_MS
 from sql.database import Tx
 from sql.types import Millis
 
@@ -23,6 +24,10 @@ WORDS_MAX: Final = 30
 UNHEARD_MS: Final = 5 * MINUTE_MS
 # A call to create one that is under way is answered within so long, or never.
 IN_FLIGHT_MS: Final = 1 * MINUTE_MS
+# No service is shorter, and none may end after the call that says so: a door of which we are told
+# all at once, after its cabinet was cut off, would end a second later than its beginning, by a
+# clock that may be five seconds ahead of WeChat's.
+SERVICE_LEAST_MS: Final = 1 * SECOND_MS + CLOCK_MARGIN_MS
 # WeChat asks for this pause while it is deducting.
 DEDUCTING_MS: Final = 3 * MINUTE_MS
 # The pauses after calls without a clear answer, and after a clear no.

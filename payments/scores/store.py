@@ -29,6 +29,7 @@ from payments.scores.model import (
     IN_FLIGHT_MS,
     OVER,
     RANKS,
+    SERVICE_LEAST_MS,
     UNHEARD_MS,
     Fee,
     Score,
@@ -253,7 +254,9 @@ def paid_outside(tx: Tx, out_order_no: str, paid_at: Millis) -> bool:
 
 
 def _want(tx: Tx, score: Score, wanted: Wanted, fee: Fee, **values: Any) -> None:
-    given = {"next_at": tx.now, **values}
+    is_end = wanted is Wanted.COMPLETE
+    earliest = fee.started_at + SERVICE_LEAST_MS if is_end else tx.now
+    given = {"next_at": max(tx.now, earliest), **values}
     _update(tx, score, wanted=wanted, fee=encode(fee).decode(), tries=0, failure="", **given)
     tx.wake(WAKE)
 

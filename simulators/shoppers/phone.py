@@ -10,6 +10,7 @@ import httpx
 from simulators.rush.desk import Desk
 from simulators.rush.links import GIVE_UP_AFTER_S, Backoff, LinkLostError, RefusedError
 from simulators.shoppers.web import ask
+from simulators.wechat import DINER_APPID
 
 SESSION_OVER = ("session.expired", "session.missing", "http_401")
 NOT_NOW = ("rate.limited", "http_429", "idempotency.running")
@@ -49,7 +50,8 @@ class Phone:
         paid = await self._wish("POST", f"/cabinet-orders/{order['id']}/pay", {"with": means})
         box = paid.get("wx_request_payment")
         if box and self._wechat:
-            await self._at_wechat("box", box | {"openid": self.openid})
+            # The app's own number is signed along with the box, and not in it.
+            await self._at_wechat("box", box | {"appId": DINER_APPID, "openid": self.openid})
 
     async def confirm(self, view: dict[str, Any]) -> None:
         """Confirm in WeChat what wx.openBusinessView shows."""

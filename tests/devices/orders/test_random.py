@@ -159,7 +159,7 @@ def decided(
 TABLES = ("cabinet_orders", "order_revisions", "order_charges", "ledger_journals", "sales")
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.randoms(use_true_random=False), st.integers(1, 25))
 def test_any_life_of_an_order_keeps_its_promises(chance: random.Random, steps: int) -> None:
     async def run() -> None:

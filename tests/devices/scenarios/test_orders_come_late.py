@@ -203,6 +203,7 @@ async def test_21_a_payscore_order_for_something_is_deducted(pay_town: Town) -> 
     await pay_town.turn(1)
     cabinet = pay_town.sim.cabinet("XM-1")
     cabinet.pull()
+    await pay_town.hear()
     await pay_town.turn(20)
     cabinet.take("cola")
     cabinet.take("nuts")

@@ -16,6 +16,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
+from accounts.audit.model import By
 from payments import store as payment_store
 from payments.gateway import PaymentFact
 from payments.ledger.model import GATEWAY, SUSPENSE, Asset
@@ -37,6 +38,7 @@ from sql.tables import metadata
 from tests.payments.core.kills import Killed
 
 DINER, OPENID = 7, "o-diner"
+CLERK = By("staff", 11, "10.0.0.11")
 DOOR, CHARGE = "door", "cabinet.order"
 RISK_FEN, FEE_FEN = 5_000, 1_200
 LINES = (ScoreLine("可乐 330ml", 700, 2), ScoreLine("薯片", 500))
@@ -287,7 +289,7 @@ def note(tx: Tx, what: str, subject: int) -> None:
 
 
 def read_notes(tx: Tx) -> list[tuple[str, int]]:
-    query = text("SELECT text, subject FROM incidents WHERE kind = 'test' ORDER BY id")
+    query = text("SELECT text, subject FROM incidents WHERE kind = 'test' ORDER CLERK id")
     return [(row.text, int(row.subject)) for row in tx.execute(query)]
 
 

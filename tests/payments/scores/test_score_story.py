@@ -15,7 +15,16 @@ from payments.scores.model import (
 )
 from simulators.wechat import DINER_APPID
 from simulators.wechat.pay.score import CREATED_LIFE_S
-from tests.payments.scores.market import CHARGE, DINER, DOOR, FEE_FEN, OPENID, RISK_FEN, Market
+from tests.payments.scores.market import (
+    CHARGE,
+    CLERK,
+    DINER,
+    DOOR,
+    FEE_FEN,
+    OPENID,
+    RISK_FEN,
+    Market,
+)
 
 
 async def test_confirmed_by_the_user_completed_and_deducted(market: Market) -> None:
@@ -45,6 +54,23 @@ async def test_confirmed_by_the_user_completed_and_deducted(market: Market) -> N
     assert [fee.description for fee in order.post_payments] == ["可乐 330ml ×2", "薯片"]
     assert order.created.post_payments == []
     assert order.created.device is not None
+    await market.agrees(FEE_FEN)
+
+
+async def test_a_service_that_has_hardly_begun_ends_a_little_later(market: Market) -> None:
+    """As when a cabinet that was cut off tells at once that its door was opened and closed."""
+    number = await market.begin()
+    await market.scores.open(number)
+    await market.confirm(number)
+    await market.complete(number, started_at=market.now(), ended_at=market.now())
+    await market.scores.push_due()
+    assert (await market.score(number)).phase is ScorePhase.RUNNING
+
+    await market.pass_time(6)
+    await market.scores.push_due()
+    await market.idle()
+
+    assert (await market.score(number)).phase is ScorePhase.PAID
     await market.agrees(FEE_FEN)
 
 
@@ -248,6 +274,7 @@ async def test_nobody_confirms_for_thirty_days(market: Market) -> None:
 async def test_a_fee_asked_of_what_is_never_confirmed_stays_owed(market: Market) -> None:
     number = await market.begin()
     await market.scores.open(number)
+    await market.pass_time(60)
     await market.complete(number)
     await market.scores.push_due()
     assert (await market.score(number)).wanted is Wanted.COMPLETE
@@ -491,7 +518,7 @@ async def test_a_cancelled_debt_is_collected_no_more(market: Market) -> None:
 async def test_a_deduction_goes_back_by_its_transaction_over_version_3(market: Market) -> None:
     number = await market.paid()
 
-    await market.payments.refund(number, amount_fen=300, reason="坏了", by=1, key="r")
+    await market.payments.refund(number, amount_fen=300, reason="坏了", by=CLERK, key="r")
     await market.settle(times=2)
 
     (refund,) = await market.payments.refunds(number)
@@ -505,7 +532,7 @@ async def test_a_deduction_goes_back_by_its_transaction_over_version_3(market: M
 
 async def test_the_bill_knows_deductions_and_their_refunds(market: Market) -> None:
     number = await market.paid()
-    await market.payments.refund(number, amount_fen=300, reason="坏了", by=1, key="r")
+    await market.payments.refund(number, amount_fen=300, reason="坏了", by=CLERK, key="r")
     await market.settle(times=1)
 
     await market.pass_time(24 * 3600)
