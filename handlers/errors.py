@@ -325,6 +325,8 @@ REFUSALS: Final = Refusals(
         payments.RefundNotWaiting: 409,
         payments.RefundNotFailed: 409,
         payments.CannotFulfil: 409,
+        scores.ScoreUnavailable: 503,
+        scores.ScoreRefused: 502,
         scores.ScoreNotFound: 404,
         scores.ScoreOver: 409,
         scores.ScoreConflict: 409,

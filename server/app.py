@@ -71,7 +71,7 @@ from queueing.service import Queues
 from queueing.stalls.pictures import Pictures
 from queueing.stalls.service import Defaults, Stalls
 from queueing.store import REMINDER
-from server.cabinets import RHYTHMS, CabinetSide
+from server.cabinets import RHYTHMS, CabinetSide, documented_routes
 from server.cabinets import WATCHED as CABINETS_WATCHED
 from server.clock import now as system_now
 from server.config import Config
@@ -580,6 +580,7 @@ def openapi_text() -> str:
         *rest_payments.routes(nothing),
         *rest_admin.routes(nothing, nothing, nothing),
         *rest_alerts.routes(nothing),
+        *documented_routes(),
         *operations.routes(nothing, nothing),
     ]
     text = msgspec.json.format(msgspec.json.encode(openapi.document(routes)), indent=2)

@@ -208,6 +208,20 @@ class CabinetSide:
         return await self.db.read(_snapshot, session, stream)
 
 
+def documented_routes() -> list[Route]:
+    """The routes for people, with nothing behind them, in the order in which an app has them."""
+    nothing: Any = None
+    return [
+        *rest_cabinets.routes(nothing, nothing),
+        *rest_cabinet_orders.routes(nothing, nothing),
+        *rest_fleet.routes(nothing),
+        *rest_live.routes(nothing),
+        *rest_goods.routes(nothing, nothing, nothing, now=nothing),
+        *rest_desk.routes(nothing, nothing, nothing),
+        *rest_reports.routes(nothing, nothing),
+    ]
+
+
 def _vendors(config: Config, now: Callable[[], Millis]) -> dict[str, CabinetVendor]:
     given = config.xiaomai
     if not given.url:
