@@ -484,18 +484,32 @@ class Day:
         for seconds in (*(5,) * 12, *(60,) * 10, *(600,) * 6, *(3600,) * 8):
             await self.town.turn(seconds)
         await self.desk.mind_orders(share=0.2)
-        for _ in range(12):
-            left = await self.desk.work(is_last=True)
+        for _ in range(8):
+            # Days are compared and sales are sent at night; what is late by a day comes.
+            for _ in range(12):
+                await self.town.turn(7200)
+            left = await self._decide_all()
+            if not left and await self._is_over():
+                return
+        sessions = await self.town.boss.all_of("/admin/door-sessions")
+        open_ones = [each for each in sessions if not each["is_over"] or each["state"] == "unpaid"]
+        import json
+        print("DBG", json.dumps([e for e in await self.town.boss.all_of("/admin/exceptions") if e["session_id"] in {o["id"] for o in open_ones}], indent=1))
+        for o in open_ones: print("DBG", self.order_of(o["no"]), [x for x in self.world.xiaomai.openings.values() if x.asked.session_no==o["no"]], [(d.event_type,d.state, len(d.attempts), [a.status for a in d.attempts]) for d in self.world.xiaomai.courier.all if d.event.get("session_no")==o["no"]])
+        raise AssertionError(f"never over: {open_ones}, {left} decided, {self.seen}")
+
+    async def _decide_all(self) -> int:
+        """Decide until nothing is left; how much there was."""
+        count = 0
+        while left := await self.desk.work(is_last=True):
+            count += left
+            assert count < 1000, self.seen
             await self.town.turn(60)
             await self._pay_all()
             await self.desk.mind_orders(share=0)
-            for seconds in (600, 3600, 7200):
-                await self.town.turn(seconds)
-            if not left and await self._is_over():
-                break
-        # The nights in which days are compared and sales are sent; what is late by a day comes.
-        for _ in range(2 * 12):
-            await self.town.turn(7200)
+            await self.town.turn(3600)
+        await self._pay_all()
+        return count
 
     async def _pay_all(self) -> None:
         for shopper in self.shoppers:
