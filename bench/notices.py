@@ -4,6 +4,7 @@ Of some orders the payment is all there is to note; of others months are bought,
 in the same transaction. That each was booked once is looked up in the database.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 from bench import generator, orders
@@ -29,13 +30,18 @@ MONTHS = "notice of months bought"
 ECHO = "POST echo"
 UNIT = "notices/s"
 # An order can be paid once: so many are made for each second, more than can be paid in it.
-ORDERS_PER_S = 7_000
+ORDERS_PER_S = {PAID: 7_000, MONTHS: 2_500}
 
 
 def p8(setup: Setup) -> Outcome:
-    each = int(ORDERS_PER_S * (setup.warmup_s + setup.seconds))
-    stock = each * setup.rounds
-    callme = Callme(stalls=STALLS, sellers_each=1, orders=stock, month_orders=stock)
+    seconds = setup.warmup_s + setup.seconds
+    each = {work: int(count * seconds) for work, count in ORDERS_PER_S.items()}
+    callme = Callme(
+        stalls=STALLS,
+        sellers_each=1,
+        orders=each[PAID] * setup.rounds,
+        month_orders=each[MONTHS] * setup.rounds,
+    )
     with running([lambda: callme, BareTornado]) as (present, absent):
         entries = []
         for one in present:
@@ -59,13 +65,13 @@ def p8(setup: Setup) -> Outcome:
     return outcome
 
 
-def _our_entries(setup: Setup, callme: Callme, each: int) -> list[Entry]:
-    def measure(*, months: bool) -> Figures:
+def _our_entries(setup: Setup, callme: Callme, each: Mapping[str, int]) -> list[Entry]:
+    def measure(work: str) -> Figures:
         before = orders.count_receipts(callme.path)
         figures = generator.run(
             "http",
             callme.process.port,
-            callme.notices(CALLERS, each, months=months),
+            callme.notices(CALLERS, each[work], months=work == MONTHS),
             connections=CALLERS,
             warmup=setup.warmup_s,
             seconds=setup.seconds,
@@ -80,9 +86,9 @@ def _our_entries(setup: Setup, callme: Callme, each: int) -> list[Entry]:
             who=OURS,
             unit=UNIT,
             pid=callme.process.pid,
-            measure=partial(measure, months=work == MONTHS),
+            measure=partial(measure, work),
         )
-        for work in (PAID, MONTHS)
+        for work in each
     ]
 
 

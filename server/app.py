@@ -72,6 +72,7 @@ from queueing.stalls.pictures import Pictures
 from queueing.stalls.service import Defaults, Stalls
 from queueing.store import REMINDER
 from server.cabinets import RHYTHMS, CabinetSide
+from server.cabinets import WATCHED as CABINETS_WATCHED
 from server.clock import now as system_now
 from server.config import Config
 from server.doorbell import Doorbell
@@ -97,7 +98,7 @@ ENDED = "ended"
 
 # Alerts that end when what they tell of is well: a check, a last explanation or a refund's end
 # clears them, and nobody by hand.
-WATCHED = frozenset({BOOKS, BROKEN, BILL, MANUAL})
+WATCHED = CABINETS_WATCHED | {BOOKS, BROKEN, BILL, MANUAL}
 
 CABINET_STREAMS = frozenset({"cabinets", "cabinet", "door"})
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from devices.flow.model import WAKE, Rules
 from devices.flow.service import Cabinets
 from devices.inbox.model import JOB as INBOX
 from devices.inbox.service import Inbox
-from devices.orders import decisions
 from devices.orders.beside import CONFIRM
 from devices.orders.model import Rules as OrderRules
 from devices.orders.money import CANCEL, SETTLE
@@ -40,11 +38,14 @@ from devices.orders.service import Orders
 from devices.presence import store as presence_store
 from devices.presence.model import Times
 from devices.presence.service import Presence
-from devices.presence.store import ASKS, LOOKS
+from devices.presence.store import ASKS, FLAPPING_ALERT, LOOKS, OFFLINE_ALERT
+from devices.reports.rules.store import KINDS
+from devices.reports.service import Reports
 from devices.sessions import store as session_store
 from devices.sessions.model import SessionNotFound
 from devices.stock.model import PUT
 from devices.stock.service import Stock, beside
+from devices.stock.store import EXPIRED
 from devices.vendors.port import CabinetVendor
 from devices.vendors.xiaomai.signing import Key
 from devices.vendors.xiaomai.vendor import Xiaomai
@@ -56,11 +57,13 @@ from handlers import (
     rest_fleet,
     rest_goods,
     rest_live,
+    rest_reports,
 )
 from handlers.calls import ADMIN
 from handlers.rest_cabinets import session_out
 from handlers.routing import Route
 from payments.scores.service import Scores
+from payments.scores.store import STUCK
 from payments.scores.store import WAKE as SCORES
 from payments.service import Payments
 from queueing.stalls.pictures import Pictures
@@ -75,7 +78,10 @@ from sql.types import Millis
 OpenidOf = Callable[[int], Awaitable[str]]
 
 # Parcels that go on until they arrive: the vendors' and the ERP's books must agree with ours.
-RHYTHMS: Mapping[str, Rhythm] = dict.fromkeys((CONFIRM, PUT, SEND), TENACIOUS)
+RHYTHMS: Mapping[str, Rhythm] = dict.fromkeys((CONFIRM, SETTLE, CANCEL, PUT, SEND), TENACIOUS)
+
+# Alerts that end when what they tell of is over, and no sooner.
+WATCHED = KINDS | {OFFLINE_ALERT, FLAPPING_ALERT, EXPIRED, session_store.DOOR_OPEN, STUCK}
 
 DEVICES = ADMIN | allowed(Permission.DEVICES_READ)
 
@@ -136,8 +142,9 @@ class CabinetSide:
         self.complaints = Complaints(
             db,
             Pictures(Path(config.cabinet.complaints_dir)),
-            partial(decisions.refund, rules=order_rules),
+            self.orders.send_back,
         )
+        self.reports = Reports(db)
         self.inbox = Inbox(db, self.vendors, beside(self.cabinets.handle, self.stock), pull=PULL)
 
     # What the app is to do
@@ -151,6 +158,7 @@ class CabinetSide:
             *rest_live.routes(self.presence),
             *rest_goods.routes(self.goods, self.stock, self.sales, now=self._now),
             *rest_desk.routes(self.desk, self.complaints, self.members),
+            *rest_reports.routes(self.reports, self._now),
         ]
 
     def deliverers(self) -> Mapping[str, Deliver]:
@@ -164,7 +172,10 @@ class CabinetSide:
 
     def watches(self) -> list[Watch]:
         """Of the database alone: they are quick, and nothing of a vendor's holds them up."""
-        return [Watch(LOOKS, self.presence.look, 1)]
+        return [Watch(LOOKS, self.presence.look, 1), Watch("thresholds", self._see_thresholds, 60)]
+
+    async def _see_thresholds(self) -> None:
+        await self.reports.watch()
 
     def outward(self) -> list[tuple[Watch, ...]]:
         """Watches that speak with others, each tuple by a runner of its own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import socket
 import sys
@@ -196,14 +195,12 @@ async def _start_shoppers(
         "shoppers",
         config,
         *("--wechat-url", wechat.url, "--control-url", xiaomai.control_url),
+        *("--control-token", xiaomai.control_token),
         *("--shoppers", str(SHOPPERS), "--seed", "1"),
-        SHOPPERS_CONTROL_TOKEN=xiaomai.control_token,
     )
 
 
-async def _start_crowd(
-    name: str, config: Config, *arguments: str, **environment: str
-) -> asyncio.subprocess.Process:
+async def _start_crowd(name: str, config: Config, *arguments: str) -> asyncio.subprocess.Process:
     log = (FOLDER / f"{name}.log").open("ab")
     try:
         return await asyncio.create_subprocess_exec(
@@ -212,7 +209,6 @@ async def _start_crowd(
             stdout=log,
             stderr=log,
             cwd=ROOT,
-            env={**os.environ, **environment},
         )
     finally:
         log.close()

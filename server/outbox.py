@@ -49,8 +49,8 @@ class Outbox:
     """deliverers: kind → what delivers it. They answer None or Delivered, Retry or Dead.
 
     rhythms: of the kinds that have one of their own. asked: called in the transaction in which a
-    parcel fails for the `asks_after`th time, or is given up; relieved: in that in which one a person
-    was asked about arrives.
+    parcel fails for the `asks_after`th time, or is given up; relieved: in that in which one
+    a person was asked about arrives.
     """
 
     def __init__(

@@ -62,8 +62,10 @@ def cabinet_jobs(side: CabinetSide) -> list[Job]:
     jobs = [
         Job("order-refunds", side.orders.look_after, every(300)),
         Job("expiry", side.stock.block_expired, at_beijing(0, 10)),
-        Job("inbox", side.inbox.sweep, every(3600)),
+        Job("inbox", side.inbox.sweep, every(300)),
         Job("telemetry", side.presence.sweep, every(3600)),
+        # When yesterday's last orders have come.
+        Job("reports", side.reports.make_daily, at_beijing(1, 30), lease_s=600),
     ]
     if side.erp is not None:
         jobs += [

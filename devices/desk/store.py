@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accounts.audit.model import By
@@ -173,11 +173,18 @@ def end(
 ) -> CabinetException:
     """Approve, reject or close one, once. Its action has run in this transaction.
 
+    The action may have cleared it already, as whatever settles its subject does.
     Raises ExceptionDecided when somebody else was faster, or it has solved itself.
     """
+    cleared = and_(
+        _E.state == ExceptionState.CLOSED,
+        _E.version == exception.version + 1,
+        _E.ended_by == 0,
+        _E.ended_at == tx.now,
+    )
     changed = tx.execute(
         update(cabinet_exceptions)
-        .where(_E.id == exception.id, _E.state.in_(_UNDECIDED))
+        .where(_E.id == exception.id, or_(_E.state.in_(_UNDECIDED), cleared))
         .values(
             state=to,
             open_key=None,

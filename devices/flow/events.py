@@ -113,14 +113,12 @@ def take(tx: Tx, vendor: str, fact: OrderFact, *, source: str, rules: Rules) -> 
     """Take an order, wherever it was heard of; what waited for it on the desk is cleared."""
     taken = take_order(tx, vendor, fact, source=source, rules=rules)
     subject = f"{vendor}:order:{fact.vendor_order_no}"
-    if taken.outcome is Outcome.NO_SESSION and taken.is_news:
+    if taken.session_id:
+        clear_alert(tx, UNAUTHORISED, subject)
+        steps.clear(tx, sessions.load(tx, taken.session_id))
+    elif taken.is_news:
         text = f"order {fact.vendor_order_no} of {fact.device_code} without a session"
         raise_alert(tx, UNAUTHORISED, subject, text)
-    elif taken.session_id:
-        clear_alert(tx, UNAUTHORISED, subject)
-        session = sessions.load(tx, taken.session_id)
-        if session.state not in {State.OPEN, State.CLOSED}:
-            steps.clear(tx, session)
     return taken
 
 

@@ -26,6 +26,8 @@ AHEAD_MS: Final = 2 * 3_600_000
 # A list that goes on for ever is a mistake of the vendor's.
 PAGES_MAX: Final = 1_000
 
+_KNOWN: Final = frozenset({Outcome.REPEATED, Outcome.NO_MONEY})
+
 DAY_MS: Final = 86_400_000
 _BEIJING_MS: Final = 8 * 3_600_000
 
@@ -59,8 +61,7 @@ async def sweep(db: Database, vendor: CabinetVendor, rules: Rules) -> int:
     listed = failed = 0
     async for fact in _listed(vendor, since, now + AHEAD_MS):
         listed += 1
-        if await _take(db, vendor, fact, "sweep", rules) is None:
-            failed += 1
+        failed += await _take(db, vendor, fact, "sweep", rules) is None
     if not failed:
         await db.write(store.set_mark, vendor.code, now)
     return listed
@@ -74,8 +75,7 @@ async def compare(db: Database, vendor: CabinetVendor, day: int, rules: Rules) -
     async for fact in _listed(vendor, start, max(end, db.now()) + AHEAD_MS):
         totals[fact.vendor_order_no] = fact.total_fen
         taken = await _take(db, vendor, fact, "compare", rules)
-        if taken is None or taken.outcome not in {Outcome.REPEATED, Outcome.NO_MONEY}:
-            missed += 1
+        missed += taken is None or taken.outcome not in _KNOWN
     unlisted = await db.write(store.note_unlisted, vendor.code, start, end, frozenset(totals))
     ours_fen = await db.write(store.note_sums, vendor.code, day, totals)
     return Compared(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -40,10 +40,12 @@ from devices.presence.model import Gate
 from devices.sessions import store
 from devices.sessions.model import (
     TIMERS,
+    DoorBusy,
     DoorSession,
     Due,
     PayWith,
     SessionNotFound,
+    SessionOpen,
     State,
 )
 from devices.sessions.store import Wanted
@@ -135,12 +137,15 @@ class Cabinets:
         if known is not None:
             return await self._go_on(known)
         await self._db.read(fleet.scanned, code)
+        return await self._or_known(wish, self._open_for_shopper(wish))
+
+    async def _open_for_shopper(self, wish: Wish) -> Opened:
         has_scores = self._scores.is_available
         device, gate = await self._db.read(
             gates.pass_shopper, wish, self._rules, has_scores=has_scores
         )
         if gate is Gate.ASK:
-            await self._ask_whether(device, code.door_no, "shop")
+            await self._ask_whether(device, wish.door_no, wish.purpose)
         session = await self._db.write(_once, wish, steps.begin, self._rules, has_scores=has_scores)
         return await self._begun(session, wish)
 
@@ -158,11 +163,24 @@ class Cabinets:
         known = await self._db.read(_known, wish)
         if known is not None:
             return await self._go_on(known)
+        return await self._or_known(wish, self._open_for_staff(wish, by, reason))
+
+    async def _open_for_staff(self, wish: Wish, by: By, reason: str) -> Opened:
         device, gate = await self._db.read(gates.pass_staff, wish, self._rules, by)
         if gate is Gate.ASK:
-            await self._ask_whether(device, door_no, purpose)
+            await self._ask_whether(device, wish.door_no, wish.purpose)
         session = await self._db.write(_once, wish, steps.begin_staff, self._rules, by, reason)
         return await self._begun(session, wish)
+
+    async def _or_known(self, wish: Wish, opening: Awaitable[Opened]) -> Opened:
+        """Who taps twice at once, in two processes, stands in one's own way: that is one wish."""
+        try:
+            return await opening
+        except (DoorBusy, SessionOpen):
+            known = await self._db.read(_known, wish)
+            if known is None:
+                raise
+            return await self._go_on(known)
 
     async def _begun(self, session: DoorSession, wish: Wish) -> Opened:
         """Send the command of a session this call has written, or have it confirmed first."""

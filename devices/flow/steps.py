@@ -7,7 +7,7 @@ from accounts.audit.store import record
 from devices.desk import store as desk
 from devices.fleet.store import load_device
 from devices.flow import gates
-from devices.flow.model import BIZ, UNAUTHORISED, WAKE, Command, Rules, Wish
+from devices.flow.model import BIZ, UNAUTHORISED, WAKE, Command, NoTickets, Rules, Wish
 from devices.presence import store as presence
 from devices.sessions import store
 from devices.sessions.model import ENDED, TIMERS, Change, DoorSession, State
@@ -15,7 +15,7 @@ from devices.sessions.store import New
 from devices.stock.store import snapshot
 from devices.vendors.port import OpenAck, Outcome, Reason
 from payments.ledger.holds import hold, release
-from payments.ledger.model import Asset, tickets_of
+from payments.ledger.model import Asset, Overdrawn, tickets_of
 from payments.scores import store as scores
 from sql.alerts import raise_alert
 from sql.database import Tx
@@ -34,7 +34,7 @@ def begin(tx: Tx, wish: Wish, rules: Rules, *, has_scores: bool) -> DoorSession:
 
     With tickets the command may be sent at once: the session is opening. With WeChat it is
     requested until the Payscore order is confirmed.
-    Raises what the gates raise, Overdrawn when the tickets were spent this moment.
+    Raises what the gates raise, NoTickets also when they were spent this moment.
     """
     device, _ = gates.pass_shopper(tx, wish, rules, has_scores=has_scores, lock=True)
     shelf = snapshot(tx, device.id)
@@ -58,7 +58,10 @@ def begin(tx: Tx, wish: Wish, rules: Rules, *, has_scores: bool) -> DoorSession:
     if wish.pay_with == "ticket":
         tickets = gates.affordable(tx, wish.account_id, limit_fen)
         source = tickets_of(wish.account_id)
-        hold(tx, BIZ, str(session.id), source, Asset.TICKET, tickets, memo=session.no)
+        try:
+            hold(tx, BIZ, str(session.id), source, Asset.TICKET, tickets, memo=session.no)
+        except Overdrawn as error:
+            raise NoTickets from error
         session = store.note(tx, session, hold_tickets=tickets)
         return _sent_at_once(tx, session)
     number = scores.begin(

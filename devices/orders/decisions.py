@@ -294,5 +294,5 @@ def _record(
         subject=f"{DEBT}:{chain.main.no}"[:64],
         before=before,
         after=_snapshot(chain),
-        reason=reason,
+        reason=reason[:200],
     )

@@ -217,6 +217,10 @@ class Orders:
             reject=partial(decisions.reject, rules=self.rules),
         )
 
+    def send_back(self, tx: Tx, order_id: int, fen: int, *, reason: str, by: By) -> None:
+        """For a complaint that is right, in its own transaction. See decisions.refund."""
+        decisions.refund(tx, order_id, fen, reason=reason, by=by, rules=self.rules)
+
 
 # ---------------------------------------------------------------- as transactions
 

@@ -557,14 +557,21 @@ def history(
     return [(row.at, msgspec.json.decode(row.body)) for row in rows]
 
 
-def sweep_telemetry(tx: Tx, *, older_than: Millis, most: int = 500) -> int:
-    """Forget what was reported long ago; how many rows."""
-    old = select(telemetry.c.device_id, telemetry.c.at).where(telemetry.c.at < older_than)
-    rows: Sequence[Any] = tx.execute(old.limit(most)).all()
-    for row in rows:
-        same = (telemetry.c.device_id == row.device_id) & (telemetry.c.at == row.at)
-        tx.execute(telemetry.delete().where(same))
-    return len(rows)
+def sweep_telemetry(
+    tx: Tx, *, after: int, older_than: Millis, most: int = 100
+) -> tuple[int | None, int]:
+    """Forget what the next devices reported long ago: the last of them, and how many rows.
+
+    after: the last of those before; None is returned when there are no more. Device by device,
+    as the rows lie on the disk: a whole history is not read for it.
+    """
+    some = select(devices.c.id).where(devices.c.id > after).order_by(devices.c.id).limit(most)
+    ids: Sequence[int] = tx.execute(some).scalars().all()
+    count = 0
+    for device_id in ids:
+        old = (telemetry.c.device_id == device_id) & (telemetry.c.at < older_than)
+        count += tx.execute(telemetry.delete().where(old)).rowcount
+    return (ids[-1] if ids else None), count
 
 
 def count_links(tx: Tx) -> dict[str, int]:

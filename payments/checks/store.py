@@ -9,7 +9,7 @@ open is forgotten.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, String, and_, case, cast, exists, func, not_, or_, select
+from sqlalchemy import BigInteger, Select, String, and_, case, cast, exists, func, not_, or_, select
 
 from payments import postings
 from payments.gateway import TradeType
@@ -74,7 +74,10 @@ def debts_and_journals(tx: Tx) -> Sequence[Violation]:
 
 def _has_debt() -> Any:
     """A journal's debt, and its amount, are those of the journal."""
-    mine = cast(debts.c.id, String(64)) == ledger_journals.c.biz_id
+    key = ledger_journals.c.biz_id
+    # As a number it is found by its index, where every debt would be looked at for each journal;
+    # as a text it is the whole of it, for a cast reads "7x" as 7.
+    mine = and_(debts.c.id == cast(key, BigInteger), cast(debts.c.id, String(64)) == key)
     moved = select(ledger_entries.c.amount).where(
         ledger_entries.c.journal_id == ledger_journals.c.id, ledger_entries.c.amount > 0
     )

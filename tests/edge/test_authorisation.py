@@ -15,7 +15,17 @@ import pytest
 
 from handlers import topics
 from queueing.model import Ticket
+from simulators.xiaomai import ENDPOINT_ID
+from tests.edge.cabinet_tables import (
+    CABINET_KEPT,
+    CABINET_REST,
+    CABINET_STAFF,
+    DOOR_BODIES,
+    QUERIES_NEEDED,
+    Asked,
+)
 from tests.edge.matrix import OBJECTS, Cell, Row, read
+from tests.edge.street import MISSING, SHOPPERS
 from tests.edge.web import Answer, Web
 from tests.edge.world import MISSING_ACCOUNT, PASSWORD, STAFF_ROLES, World
 from tests.handlers.live import Client
@@ -185,6 +195,94 @@ POST   /notify/wechatpay/v2/native                  | -       | 200         200 
 POST   /notify/wechatpay/v3                         | -       | 401         401         401         401         401
 """  # noqa: E501
 
+# Whoever is kept to a store has nothing of what is of no store.
+KEPT_REST = """
+route                                                      | object     | operator-a  finance-a   support-a
+POST   /                                                   | -          | 200         200         200
+GET    /healthz                                            | -          | 200         200         200
+GET    /readyz                                             | -          | 200         200         200
+GET    /metrics                                            | -          | 200         200         200
+GET    /api/v1/openapi.json                                | -          | 200         200         200
+POST   /api/v1/sessions                                    | -          | 200         200         200
+DELETE /api/v1/sessions/current                            | -          | 204         204         204
+GET    /api/v1/stalls                                      | -          | 200         200         200
+GET    /api/v1/stalls/{stall_id}                           | stall      | 200/200/404 200/200/404 200/200/404
+GET    /api/v1/stalls/{stall_id}/queue                     | stall      | 200/200/404 200/200/404 200/200/404
+GET    /api/v1/stalls/{stall_id}/events                    | stall      | 200/200/404 200/200/404 200/200/404
+POST   /api/v1/stalls/{stall_id}/tickets                   | stall      | 403         403         403
+POST   /api/v1/stalls/{stall_id}/call-next                 | stall      | 403         403         403
+POST   /api/v1/stalls/{stall_id}/clear                     | stall      | 403         403         403
+POST   /api/v1/stalls/{stall_id}/follow                    | number     | 403         403         403
+GET    /api/v1/tickets/{ticket_id}                         | noted      | 403         403         403
+GET    /api/v1/tickets/{ticket_id}                         | issued     | 403         403         403
+POST   /api/v1/tickets/{ticket_id}/call                    | noted      | 403         403         403
+POST   /api/v1/tickets/{ticket_id}/recall                  | called     | 403         403         403
+POST   /api/v1/tickets/{ticket_id}/finish                  | called     | 403         403         403
+POST   /api/v1/tickets/{ticket_id}/no-show                 | called     | 403         403         403
+POST   /api/v1/tickets/{ticket_id}/requeue                 | no_show    | 403         403         403
+POST   /api/v1/tickets/{ticket_id}/cancel                  | noted      | 403         403         403
+POST   /api/v1/tickets/{ticket_id}/undo                    | called     | 403         403         403
+GET    /api/v1/admin/stalls                                | -          | 403         403         403
+POST   /api/v1/admin/stalls                                | -          | 403         403         403
+PATCH  /api/v1/admin/stalls/{stall_id}                     | stall      | 403         403         403
+POST   /api/v1/admin/stalls/{stall_id}/renewals            | stall      | 403         403         403
+GET    /api/v1/admin/stalls/{stall_id}/months              | stall      | 403         403         403
+DELETE /api/v1/admin/stalls/{stall_id}/sellers             | stall      | 403         403         403
+GET    /api/v1/admin/statistics/queue                      | -          | 403         403         403
+GET    /api/v1/admin/jobs                                  | -          | 403         403         403
+GET    /api/v1/admin/alerts                                | -          | 403         403         403
+POST   /api/v1/admin/alerts/{alert_id}/clear               | alert      | 403         403         403
+POST   /api/v1/admin/alerts/{alert_id}/clear               | watched    | 403         403         403
+GET    /api/v1/admin/incidents                             | -          | 403         403         403
+POST   /api/v1/admin/sessions                              | -          | 200         200         200
+GET    /api/v1/admin/me                                    | -          | 200         200         200
+PATCH  /api/v1/admin/me                                    | -          | 200         200         200
+POST   /api/v1/admin/me/password                           | -          | 204         204         204
+PUT    /api/v1/admin/me/totp                               | -          | 409         409         409
+POST   /api/v1/admin/me/totp                               | -          | 201         201         201
+DELETE /api/v1/admin/me/totp                               | -          | 200         200         200
+GET    /api/v1/admin/accounts                              | -          | 403         403         403
+POST   /api/v1/admin/accounts                              | -          | 403         403         403
+GET    /api/v1/admin/accounts/{account_id}                 | account    | 403         403         403
+PATCH  /api/v1/admin/accounts/{account_id}                 | account    | 403         403         403
+DELETE /api/v1/admin/accounts/{account_id}                 | account    | 403         403         403
+POST   /api/v1/admin/accounts/{account_id}/restore         | account    | 403         403         403
+POST   /api/v1/admin/accounts/{account_id}/password        | account    | 403         403         403
+GET    /api/v1/admin/audit                                 | -          | 403         403         403
+GET    /api/v1/sellers/me/stall                            | -          | 403         403         403
+POST   /api/v1/stalls/{stall_id}/renewals                  | stall      | 403         403         403
+GET    /api/v1/stalls/{stall_id}/renewals/code             | stall      | 403         403         403
+GET    /api/v1/stalls/{stall_id}/renewals/qr.png           | stall      | 403         403         403
+GET    /api/v1/payments/{out_trade_no:text}                | order      | 403         403         403
+POST   /api/v1/payments/{out_trade_no:text}/refresh        | order      | 403         403         403
+GET    /api/v1/payments/{out_trade_no:text}/qr.png         | order      | 403         403         403
+GET    /api/v1/admin/payments                              | -          | 403         403         403
+POST   /api/v1/admin/payments/{out_trade_no:text}/refunds  | payment    | 403         403         403
+GET    /api/v1/admin/refunds                               | -          | 403         403         403
+POST   /api/v1/admin/refunds/{out_refund_no:text}/approve  | waiting    | 403         403         403
+POST   /api/v1/admin/refunds/{out_refund_no:text}/reject   | waiting    | 403         403         403
+POST   /api/v1/admin/refunds/{out_refund_no:text}/retry    | failed     | 403         403         403
+POST   /api/v1/admin/refunds/{out_refund_no:text}/withdraw | failed     | 403         403         403
+GET    /api/v1/admin/bill-differences                      | -          | 403         403         403
+POST   /api/v1/admin/bill-differences/{difference_id}/explain | difference | 403         403         403
+POST   /notify/wechatpay/v2/pay                            | -          | 200         200         200
+POST   /notify/wechatpay/v2/refund                         | -          | 200         200         200
+POST   /notify/wechatpay/v2/native                         | -          | 200         200         200
+POST   /notify/wechatpay/v3                                | -          | 401         401         401
+"""  # noqa: E501
+
+KEPT_TOPICS = """
+topic           | object   | operator-a    finance-a     support-a
+stall:ID        | stall    | ok=/ok=/lost  ok=/ok=/lost  ok=/ok=/lost
+stall:ID:staff  | stall    | lost          lost          lost
+ticket:ID       | called   | lost          lost          lost
+me              | -        | ok=           ok=           ok=
+cabinets        | -        | lost          lost          lost
+cabinet:ID      | device   | ok=/lost/lost ok=/lost/lost ok=/lost/lost
+door:ID         | session  | ok=/lost/lost ok=/lost/lost ok=/lost/lost
+auction-item:ID | stall    | lost          lost          lost
+"""
+
 STAFF_FRAMES = """
 frame            | object | owner        readonly
 auth             | -      | ok           ok
@@ -211,9 +309,9 @@ stall:ID:staff  | stall  | ok=/ok=/lost ok=/ok=/lost
 ticket:ID       | called | ok=/ok=/lost ok=/ok=/lost
 ticket:ID       | issued | ok=/ok=/lost ok=/ok=/lost
 me              | -      | ok=          ok=
-cabinets        | -      | lost         lost
-cabinet:ID      | stall  | lost         lost
-door:ID         | stall  | lost         lost
+cabinets        | -       | ok=          ok=
+cabinet:ID      | device  | ok=/ok=/lost ok=/ok=/lost
+door:ID         | session | ok=/ok=/lost ok=/ok=/lost
 auction-item:ID | stall  | lost         lost
 """
 
@@ -267,9 +365,9 @@ stall:ID:staff  | stall  | auth late    lost         lost          lost         
 ticket:ID       | called | auth late    lost         ok=/lost/lost ok=/lost/lost ok=/lost/lost ok=/lost/lost ok=/ok=/lost
 ticket:ID       | issued | auth late    lost         lost          lost          ok=/lost/lost ok=/lost/lost ok=/ok=/lost
 me              | -      | auth late    lost         ok=           ok=           ok=           ok=           ok=
-cabinets        | -      | auth late    lost         lost          lost          lost          lost          lost
-cabinet:ID      | stall  | auth late    lost         lost          lost          lost          lost          lost
-door:ID         | stall  | auth late    lost         lost          lost          lost          lost          lost
+cabinets        | -      | auth late    lost         lost          lost          lost          lost          ok=
+cabinet:ID      | device | auth late    lost         lost          lost          lost          lost          ok=/ok=/lost
+door:ID         | session | auth late   lost         ok=/lost/lost ok=/lost/lost lost          lost          ok=/ok=/lost
 auction-item:ID | stall  | auth late    lost         lost          lost          lost          lost          lost
 """  # noqa: E501
 
@@ -317,8 +415,11 @@ OLD_LONG = {
     "join": "Need Signup Error",
 }
 
-GOOD = frozenset({"200", "201", "204", "ok", "pong"})
+GOOD = frozenset({"200", "201", "202", "204", "ok", "pong"})
 ROUTES, COMMANDS = read(REST, good=GOOD), read(FRAMES, good=GOOD)
+DOORS, STAFF_DOORS = read(CABINET_REST, good=GOOD), read(CABINET_STAFF, good=GOOD)
+KEPT_DOORS, KEPT_ROUTES = read(CABINET_KEPT, good=GOOD), read(KEPT_REST, good=GOOD)
+KEPT_SUBSCRIPTIONS = read(KEPT_TOPICS, good=GOOD)
 SUBSCRIPTIONS, OLD_QUERIES = read(TOPICS, good=GOOD), read(QUERIES, good=GOOD)
 STAFF_ROUTES, STAFF_COMMANDS = read(STAFF_REST, good=GOOD), read(STAFF_FRAMES, good=GOOD)
 STAFF_SUBSCRIPTIONS, STAFF_OLD = read(STAFF_TOPICS, good=GOOD), read(STAFF_QUERIES, good=GOOD)
@@ -334,7 +435,8 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_every_route_has_a_row(world: World) -> None:
     routes = {f"{route.method} {route.path}" for route in world.app.table.routes}
 
-    assert routes == {row.name for row in ROUTES} == {row.name for row in STAFF_ROUTES}
+    for rows in (ROUTES + DOORS, STAFF_ROUTES + STAFF_DOORS, KEPT_ROUTES + KEPT_DOORS):
+        assert routes == {row.name for row in rows}
 
 
 @on_sqlite
@@ -353,6 +455,7 @@ def test_every_kind_of_topic_has_a_row() -> None:
     assert {re.sub(r"\d+", "ID", name) for name in told} - {"topic"} == rows
     assert set(taken) == {name.partition(":")[0] for name in rows if ":" in name}
     assert rows == {row.name for row in STAFF_SUBSCRIPTIONS}
+    assert rows == {row.name for row in KEPT_SUBSCRIPTIONS}
 
 
 @on_sqlite
@@ -378,6 +481,19 @@ class Target(msgspec.Struct, frozen=True):
     out_refund_no: str = ""
     difference_id: int = 0
     alert_id: int = 0
+    store_id: int = 0
+    device_id: int = 0
+    session_id: int = 0
+    order_id: int = 0
+    exception_id: int = 0
+    complaint_id: int = 0
+    member_id: int = 0
+    good_id: int = 0
+    batch_id: int = 0
+    report_id: int = 0
+    n: int = 1
+    qr: str = "C1.S.1.AAAAAAAAAAAAAAAAAAAAAA"
+    endpoint_id: str = ENDPOINT_ID
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -386,6 +502,9 @@ class Reply(msgspec.Struct, frozen=True):
     outcome: str
     text: str
 
+
+STREET = {"store", "empty", "device", "loose", "scan", "session", "bought", "unpaid", "exception",
+          "complaint", "claim", "member", "good", "batch", "report"}  # fmt: skip
 
 # A refusal that must not say whether there is such a thing.
 HIDDEN = {"403", "404", "lost"}
@@ -407,19 +526,76 @@ async def targets(world: World, who: str, what: str) -> dict[str, list[Target]]:
     if what == "account":
         clerk = Target(account_id=world.people["clerk"].account_id)
         return {"own": [clerk], "foreign": [clerk], "missing": [Target(account_id=MISSING_ACCOUNT)]}
-    if what == "difference":
-        ids = [await world.money.difference(), await world.money.difference(), 999_999]
-        return dict(zip(OBJECTS, ([Target(difference_id=each)] for each in ids), strict=True))
-    if what in {"alert", "watched"}:
-        kind = "bill" if what == "watched" else "payment.mismatch"
-        raised = [await world.money.alert(kind), await world.money.alert(kind), 999_999]
-        return dict(zip(OBJECTS, ([Target(alert_id=each)] for each in raised), strict=True))
+    if what in {"difference", "alert", "watched"}:
+        return await _of_money(world, what)
     if what in {"order", "payment", "waiting", "failed"}:
         numbers = await world.payments(who, what)
         return {whose: [Target(out_trade_no=each, out_refund_no=each) for each in numbers[whose]]
                 for whose in OBJECTS}  # fmt: skip
+    if what in STREET:
+        return await _of_street(world, who, what)
     tickets = await world.tickets(who, what)
     return {whose: [await _of(world, each) for each in tickets[whose]] for whose in OBJECTS}
+
+
+async def _of_money(world: World, what: str) -> dict[str, list[Target]]:
+    """What staff look after; it is nobody's."""
+    if what == "difference":
+        ids = [await world.money.difference(), await world.money.difference(), MISSING]
+        return dict(zip(OBJECTS, ([Target(difference_id=each)] for each in ids), strict=True))
+    kind = "bill" if what == "watched" else "payment.mismatch"
+    raised = [await world.money.alert(kind), await world.money.alert(kind), MISSING]
+    return dict(zip(OBJECTS, ([Target(alert_id=each)] for each in raised), strict=True))
+
+
+async def _of_street(world: World, who: str, what: str) -> dict[str, list[Target]]:
+    """Of what is in store A, and the one who shops there; foreign is what is of B."""
+    places = ("B", "A") if who == SHOPPERS["B"] else ("A", "B")
+    own, foreign = [await _at(world, what, place) for place in places]
+    return {"own": [own], "foreign": [foreign], "missing": [_nowhere(world, what)]}
+
+
+def _nowhere(world: World, what: str) -> Target:
+    ids = ("store_id", "device_id", "session_id", "order_id", "exception_id", "complaint_id",
+           "member_id", "good_id", "batch_id", "report_id")  # fmt: skip
+    missing = Target(**dict.fromkeys(ids, MISSING))
+    # A cabinet that is not there is put into a store that is.
+    is_bound = what in {"loose", "device"}
+    store_id = world.street.stores["A"] if is_bound else MISSING
+    return msgspec.structs.replace(missing, store_id=store_id)
+
+
+async def _at(world: World, what: str, place: str) -> Target:
+    """It stands, was bought or is lived in store A or B."""
+    street = world.street
+    store_id = street.stores[place]
+    if what in {"complaint", "claim"}:
+        complaint_id, order_id = await street.complaint(place)
+        return Target(complaint_id=complaint_id, order_id=order_id)
+    if what in {"device", "loose", "scan"}:
+        device = await (street.loose_device() if what == "loose" else street.device(place))
+        await street.grant("A", 5_000)
+        await street.grant("B", 5_000)
+        # A client sends what stands behind the address that an ordinary scanner opens.
+        code = street.sticker(device).partition("?c=")[2]
+        return Target(store_id=store_id, device_id=device.id, qr=code)
+    made: dict[str, Callable[[], Awaitable[dict[str, int]]]] = {
+        "store": lambda: _named(store_id=store_id),
+        "empty": lambda: _named(store_id=street.empty_store(place)),
+        "session": lambda: _named(session_id=street.session(place)),
+        "bought": lambda: _named(order_id=street.order(place)),
+        "unpaid": lambda: _named(order_id=street.order(place, is_paid=False)),
+        "exception": lambda: _named(exception_id=street.exception(place)),
+        "member": lambda: _named(member_id=street.members[place]),
+        "good": lambda: _named(good_id=street.good()),
+        "batch": lambda: _named(batch_id=street.batch()),
+        "report": lambda: _named(report_id=street.report()),
+    }
+    return Target(**await made[what]())
+
+
+async def _named(**ids: int | Awaitable[int]) -> dict[str, int]:
+    return {name: each if isinstance(each, int) else await each for name, each in ids.items()}
 
 
 async def _numbers(world: World, who: str) -> dict[str, list[Target]]:
@@ -484,11 +660,16 @@ class Trial:
         self.tried += 1
         at = f"{row.name} ({row.given}), {cell.who}, {cell.whose}:"
         before = await self._rows_now() if cell.is_refused else {}
+        commits = self.world.app.db.commits
         reply = await self._ask(row, cell, target)
         if reply.outcome != cell.outcome:
             self.wrong.append(f"{at} {reply.outcome} instead of {cell.outcome}: {reply.text}")
-        if told := [s for s in self.world.secrets_from(cell.who) if s in reply.text]:
+        secrets = self.world.secrets_from(cell.who, is_phone=row.name.endswith("/phone"))
+        if told := [each for each in secrets if each in reply.text]:
             self.wrong.append(f"{at} told {told}: {reply.text}")
+        if self.world.app.db.commits == commits:
+            # Nothing was committed, so nothing is changed.
+            return reply.text
         if not cell.is_refused:
             await self._begin_anew()
         elif changed := _changes(before, await self._rows_now(anew=True)):
@@ -526,7 +707,14 @@ BODIES = {
 }
 
 
-def _body(world: World, name: str, target: Target) -> Any:
+def _body(world: World, row: Row, target: Target) -> Any:
+    name = row.name
+    if name in DOOR_BODIES:
+        return DOOR_BODIES[name](Asked(target, row.given, world.next()))
+    return _body_of_numbers(world, name, target)
+
+
+def _body_of_numbers(world: World, name: str, target: Target) -> Any:
     method, path = name.split()
     if path.endswith("/follow"):
         return {"number": target.number or 1, "note": "noodles"}
@@ -569,14 +757,19 @@ def _staff_body(world: World, name: str) -> Any:
 
 
 @on_sqlite
-@pytest.mark.parametrize("rows", [ROUTES, STAFF_ROUTES], ids=["everybody", "staff"])
+@pytest.mark.parametrize(
+    "rows",
+    [ROUTES, STAFF_ROUTES, KEPT_ROUTES, DOORS, STAFF_DOORS, KEPT_DOORS],
+    ids=["everybody", "staff", "kept", "doors", "doors-staff", "doors-kept"],
+)
 async def test_rest_is_as_its_table_says(world: World, web: Web, rows: list[Row]) -> None:
     async def ask(row: Row, cell: Cell, target: Target) -> Reply:
         method, path = row.name.split()
         at = path.replace(":text", "").format_map(msgspec.structs.asdict(target))
-        body, token = _body(world, row.name, target), world.people[cell.who].token
-        is_money = path.endswith(("/renewals", "/refunds")) and method == "POST"
-        key = [("Idempotency-Key", f"k-{world.next()}")] if is_money else []
+        at += QUERIES_NEEDED.get(row.name, "")
+        body, token = _body(world, row, target), world.people[cell.who].token
+        is_money = path.endswith(("/renewals", "/refunds", "/pay", "/tickets"))
+        key = [("Idempotency-Key", f"k-{world.next()}")] if is_money and method == "POST" else []
         answer = await web.ask(method, at, body, key, token=token)
         if answer.status == 204 and path.endswith("/current"):
             await world.refresh(cell.who)
@@ -608,7 +801,8 @@ async def test_frames_are_as_their_table_says(world: World) -> None:
 async def test_topics_are_as_their_table_says(world: World) -> None:
     async def ask(row: Row, cell: Cell, target: Target) -> Reply:
         client = await Client.connect(world.app.port)
-        topic = row.name.replace("ID", str(target.ticket_id or target.stall_id))
+        one = target.ticket_id or target.stall_id or target.device_id or target.session_id
+        topic = row.name.replace("ID", str(one))
         try:
             refused = await _introduce(world, client, cell.who)
             answer = refused or await client.ask("subscribe", topic=topic)
@@ -616,7 +810,9 @@ async def test_topics_are_as_their_table_says(world: World) -> None:
         finally:
             client.hang_up()
 
-    assert await Trial(world, ask).run(SUBSCRIPTIONS + STAFF_SUBSCRIPTIONS) == ""
+    assert (
+        await Trial(world, ask).run(SUBSCRIPTIONS + STAFF_SUBSCRIPTIONS + KEPT_SUBSCRIPTIONS) == ""
+    )
 
 
 async def _ask_frame(world: World, client: Client, row: Row, cell: Cell, target: Target) -> Reply:

@@ -13,10 +13,12 @@ from accounts.staff import store as staff_store
 from accounts.staff.permissions import ROLES
 from queueing.model import Actor, Ticket
 from server.app import App
+from simulators.xiaomai import Xiaomai
 from sql.database import Tx
 from sql.tables import metadata
 from tests.clock import Clock
 from tests.edge.money import Money
+from tests.edge.street import PHONES, SHOPPERS, Street
 
 ADMIN_OPENID = "openid-of-the-admin-0001"
 
@@ -26,6 +28,9 @@ ADMIN_OPENID = "openid-of-the-admin-0001"
 IDENTITIES = ("none", "expired", "board", "diner", "other", "seller", "rival", "admin")
 # The back office, beside "clerk", to whom all this is done.
 STAFF_ROLES = ROLES
+# Kept to store A of the street.
+STAFF_KEPT = {"operator-a": "operator", "finance-a": "finance", "support-a": "support"}
+STAFF = (*STAFF_ROLES, *STAFF_KEPT)
 MISSING_STALL = 999
 MISSING_ACCOUNT = 999
 MISSING_NUMBER = "20261120000000000000000000000000"
@@ -35,9 +40,8 @@ PASSWORD = "noodles at noon"
 CHEAP_HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD_HASH = CHEAP_HASHER.hash(PASSWORD)
 
-# Written while nobody asks anything, by the runner of jobs at times of its own; and notices,
-# which are kept also when they are refused.
-UNWATCHED = {"jobs", "job_runs", "payment_notices"}
+# Kept also when they are refused.
+UNWATCHED = {"payment_notices"}
 
 
 @dataclass
@@ -64,16 +68,20 @@ class World:
     stall_b: int = 0
     serial: int = 0
     money: Money = field(init=False)
+    street: Street = field(init=False)
 
     @classmethod
-    async def make(cls, app: App, clock: Clock) -> "World":
+    async def make(cls, app: App, clock: Clock, platform: Xiaomai) -> "World":
         world = cls(app, clock)
         app.passwords._hasher = CHEAP_HASHER
         world.money = Money(app)
-        # What becomes of refunds is decided here, not by a look of the server's in between.
-        await app.settling.stop()
+        world.street = Street(app, platform)
+        # What happens is what a test does, and no look of the server's in between.
+        for runner in app.runners:
+            await runner.stop()
         await world._sign_in("expired", "seller", ADMIN_OPENID)
         clock.advance(hours=1, seconds=1)
+        platform.clock.set(clock.now() / 1000)
         world.people["none"] = Person("none")
         for name, program in (("diner", "diner"), ("other", "diner"), ("seller", "seller"),
                               ("rival", "seller"), ("admin", "seller")):  # fmt: skip
@@ -83,6 +91,9 @@ class World:
         for role in STAFF_ROLES:
             await world._hire(role, role)
         await world._hire("clerk", "support")
+        await world.street.build({a: world.people[who].account_id for a, who in SHOPPERS.items()})
+        for name, role in STAFF_KEPT.items():
+            await world._hire(name, role)
         world.stall_a = await world._open_stall("seller")
         world.stall_b = await world._open_stall("rival")
         return world
@@ -103,6 +114,8 @@ class World:
         values = {**blank, "login_name": name, "role": role, "password_hash": PASSWORD_HASH}
         made = await self.app.db.write(staff_store.create, values, by=By("system"))
         person.account_id = made.id
+        if name in STAFF_KEPT:
+            await self.street.keep(made.id)
         await self._open_again(name, "staff")
 
     async def _open_again(self, name: str, program: MiniProgramApp) -> Person:
@@ -192,6 +205,7 @@ class World:
                 await self._claim(seller)
             for ticket in await self.app.queues.live_tickets(stall_id):
                 await self.app.queues.change("cancel", ticket.id, self.staff(stall_id))
+        await self.street.mend()
 
     # ------------------------------------------------------------ money
 
@@ -218,13 +232,18 @@ class World:
         """Every row of every table."""
         return await self.app.db.read(_dump)
 
-    def secrets_from(self, who: str) -> set[str]:
-        """What nobody may tell this person: keys, openids, others' phones and notes."""
+    def secrets_from(self, who: str, *, is_phone: bool = False) -> set[str]:
+        """What nobody may tell this person: keys, openids, others' phones and notes.
+
+        is_phone: a member's phone is what is asked for.
+        """
         secrets = {each.openid for each in self.people.values()}
         secrets |= {each.token for each in self.people.values() if each.token}
         secrets |= {each.key for each in self.people.values() if each.key}
         secrets.add(PASSWORD_HASH)
-        if who == "admin" or who in STAFF_ROLES:
+        if not is_phone:
+            secrets |= {PHONES[a] for a, shopper in SHOPPERS.items() if shopper != who}
+        if who == "admin" or who in STAFF:
             return secrets
         secrets |= {self.phone_of(seller) for seller in ("seller", "rival") if seller != who}
         for diner in ("diner", "other"):

@@ -129,6 +129,26 @@ async def test_what_is_requested_only_is_not_at_the_door_yet(pay_town: Town) -> 
     assert ("no_session", "door:1:1") in await pay_town.desk() or pay_town.sim.courier.all
 
 
+async def test_a_line_that_comes_back_with_the_door_open_is_no_trouble_any_more(
+    one_town: Town,
+) -> None:
+    await one_town.grant(500)
+    opened = await one_town.open()
+    await one_town.hear()
+    cabinet = one_town.sim.cabinet("XM-1")
+    cabinet.pull()
+    await one_town.hear()
+    cabinet.disconnect()
+    await one_town.turn(1)
+    assert ("offline", f"session:{opened.session.id}") in await one_town.desk()
+
+    cabinet.connect()
+    await one_town.hear()
+
+    assert await one_town.desk() == []
+    assert await one_town.state(opened) is State.OPEN
+
+
 async def test_a_word_about_goods_and_one_of_a_vendor_that_is_gone(one_town: Town) -> None:
     one_town.sim.tell_goods([{"sku": "cola", "code": 0, "msg": ""}])
     await one_town.hear()

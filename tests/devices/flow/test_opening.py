@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import insert
 
 from devices.fleet.model import DeviceNotFound, QrInvalid, VendorNotSet
+from devices.flow import gates, service
 from devices.flow.model import (
     DoorRefused,
     LastSettling,
@@ -17,16 +18,18 @@ from devices.flow.model import (
     Rules,
     UnpaidOrder,
 )
+from devices.flow.service import Cabinets
 from devices.model import DeviceInMaintenance, DeviceLocked, DeviceOffline, NotBound
 from devices.sessions.model import DoorBusy, SessionNotFound, SessionOpen, State
 from devices.sessions.store import Wanted
 from devices.vendors.port import CanOpen, Caps, Reason, VendorRefused, VendorUnknown
 from payments.scores.model import ScoreUnavailable
 from simulators.xiaomai import Fault
-from sql.database import Tx
+from sql.database import Tx, open_database
 from sql.idempotency import KeyReused
 from sql.tables.commerce import members
 from sql.tables.devices import stores
+from tests.clock import Clock
 from tests.devices.flow.town import (
     ANNA,
     BEN,
@@ -34,10 +37,12 @@ from tests.devices.flow.town import (
     CLERK,
     CODES,
     FOREIGNER,
+    RULES,
     STORE,
     Town,
     by,
     set_device,
+    town_of,
 )
 
 
@@ -313,6 +318,62 @@ async def test_many_taps_at_once_are_one_session(town: Town) -> None:
     assert len({each.session.id for each in [*opened, *tapped]}) == 1
     assert len(town.unlocked()) == 1
     assert await town.held() == 500
+
+
+async def test_two_taps_in_two_processes_are_one_session(mariadb_url: str, clock: Clock) -> None:
+    here = await open_database(mariadb_url, now=clock.now)
+    there = await open_database(mariadb_url, now=clock.now)
+    async with town_of(here, clock) as town:
+        await town.grant(500)
+        beside = Cabinets(there, town.vendors, CODES, scores=town.scores, rules=RULES)
+        qr = CODES.door(1, 1, 1)
+
+        opened = await asyncio.gather(
+            *(
+                each.open(ANNA, qr, "ticket", key=key)
+                for key in ("k1", "k2")
+                for each in (town.cabinets, beside, town.cabinets, beside)
+            )
+        )
+
+        assert len({each.session.id for each in opened}) == 1
+        assert len(town.unlocked()) == 1
+        await town.is_well()
+    await there.close()
+    await here.close()
+
+
+async def test_who_is_overtaken_by_oneself_gets_the_same_session(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one_town.grant(500)
+    first = await one_town.open()
+    really, looks = service._known, []
+
+    def known(tx: Tx, wish: Any) -> Any:
+        """As if the first had not been committed yet when the second looked."""
+        looks.append(wish)
+        return None if len(looks) == 1 else really(tx, wish)
+
+    monkeypatch.setattr(service, "_known", known)
+
+    second = await one_town.open()
+
+    assert second.session.id == first.session.id
+    assert one_town.asked("door/open") == 1
+
+
+async def test_tickets_spent_at_this_very_moment_open_nothing(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one_town.grant(500)
+    monkeypatch.setattr(gates, "affordable", lambda *_: 1_000)
+
+    with pytest.raises(NoTickets):
+        await one_town.open()
+
+    assert await one_town.rows("door_sessions") == []
+    assert one_town.unlocked() == []
 
 
 async def test_a_second_tap_asks_what_became_of_the_first(one_town: Town) -> None:

@@ -274,7 +274,7 @@ async def test_a_command_that_never_came_is_not_sent_again_when_it_is_over(
         return follows
 
     monkeypatch.setattr(timers, "answered", and_over)
-    await one_town.pass_by(20)
+    await one_town.pass_by(25)
 
     assert await one_town.state(session) is State.NOT_OPENED
     assert one_town.asked("door/open") == 1

@@ -24,7 +24,7 @@ from payments.ledger.model import TICKET_ISSUE, Asset, tickets_of
 from payments.ledger.store import balance, post
 from payments.model import RefundStatus
 from payments.scores import store as scores
-from payments.scores.model import Watchers
+from payments.scores.model import Score, Watchers
 from payments.service import Payments
 from payments.wechat.payscore_model import Deduction, PaidBy, Phase, ServiceOrder
 from sql.alerts import open_alerts
@@ -154,7 +154,7 @@ class Shop:
     def found(self, number: str, phase: Phase, total_fen: int = 0) -> ServiceOrder:
         """What WeChat says of a Payscore order."""
         paid_fen = self.deducted.get(number, 0)
-        deductions = ()
+        deductions: tuple[Deduction, ...] = ()
         if paid_fen:
             deductions = (
                 Deduction(
@@ -189,7 +189,7 @@ class Shop:
         self.deducted[score.out_order_no] = fen
         await self.hears(self.found(score.out_order_no, Phase.PAID, fen))
 
-    async def score(self, session: DoorSession) -> scores.Score:
+    async def score(self, session: DoorSession) -> Score:
         return await self.db.read(scores.load_score, session.score_no)
 
     async def pays(self, order: Order, means: str = "wechat", key: str = "") -> Any:

@@ -147,7 +147,7 @@ async def test_two_at_once_and_one_wins(shop: Shop) -> None:
         return_exceptions=True,
     )
 
-    assert sorted(type(each) for each in done if each) == [OrderChanged]
+    assert [type(each) for each in done if each] == [OrderChanged]
     due = sum(each.due_fen for each in await shop.chain(session))
     assert due in {350, 1_050}
     assert len(await shop.rows("staff_audit")) == 1
@@ -279,6 +279,20 @@ async def test_a_supplement_goes_back_by_itself(one_shop: Shop) -> None:
     again, more = await one_shop.chain(session)
     assert (again.due_fen, again.net_fen) == (main.due_fen, main.net_fen)
     assert (more.due_fen, more.net_fen) == (400, 400)
+
+
+async def test_a_complaint_that_is_right_sends_back_in_its_own_transaction(
+    one_shop: Shop,
+) -> None:
+    session = await paid(one_shop)
+    order = await one_shop.order(session)
+
+    await one_shop.db.write(one_shop.orders.send_back, order.id, 350, reason="warm " * 80, by=by())
+
+    order = await one_shop.order(session)
+    assert (order.due_fen, order.net_fen) == (350, 350)
+    (line,) = await one_shop.rows("staff_audit")
+    assert len(line["reason"]) == 200
 
 
 # ---------------------------------------------------------------- waivers

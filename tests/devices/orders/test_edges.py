@@ -52,6 +52,17 @@ async def test_an_order_that_is_not_there(one_shop: Shop) -> None:
         await one_shop.orders.detail(999, by=by())
 
 
+async def test_an_order_that_another_process_has_just_written(shop: Shop) -> None:
+    await shop.take(fact(None, COLAS, vendor_order_no="W-9"))
+    (row,) = await shop.rows("cabinet_orders")
+    same = ("no", "vendor", "vendor_order_no", "device_id", "store_id", "account_id", "pay_with")
+
+    written = await shop.db.write(rows.insert_order, {name: row[name] for name in same})
+
+    assert written is None
+    assert len(await shop.rows("cabinet_orders")) == 1
+
+
 async def test_nothing_is_in_the_way_of_another_payment(one_shop: Shop) -> None:
     session = await one_shop.visit()
     await one_shop.told(session, COLAS)

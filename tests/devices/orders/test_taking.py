@@ -1,6 +1,7 @@
 """What vendors tell of orders: repeated, reordered, contradicted, late, and nobody's."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,7 @@ async def test_the_same_number_with_another_content_is_a_conflict(shop: Shop) ->
     ],
 )
 async def test_what_is_in_doubt_charges_nothing_and_is_on_the_desk(
-    one_shop: Shop, taken: dict[str, int], values: dict[str, object], kind: str
+    one_shop: Shop, taken: dict[str, int], values: dict[str, Any], kind: str
 ) -> None:
     await one_shop.grant(200_000)
     session = await one_shop.visit()

@@ -202,7 +202,7 @@ async def test_two_changes_in_one_moment_are_one_row(world: World) -> None:
 
 async def test_what_was_reported_long_ago_is_forgotten(world: World) -> None:
     device = await standing(world)
-    world.clock.advance(days=89)
+    world.clock.advance(days=29)
     await world.beat(device)
     assert await world.presence.sweep() == 0
     world.clock.advance(days=2)

@@ -200,8 +200,14 @@ async def test_21_a_payscore_order_for_nothing_is_cancelled(pay_town: Town) -> N
 async def test_21_a_payscore_order_for_something_is_deducted(pay_town: Town) -> None:
     opened = await pay_town.open(pay_with="wechat")
     await pay_town.confirm(opened)
+    await pay_town.turn(1)
+    cabinet = pay_town.sim.cabinet("XM-1")
+    cabinet.pull()
+    await pay_town.hear()
     await pay_town.turn(20)
-    pay_town.shop("cola", "nuts")
+    cabinet.take("cola")
+    cabinet.take("nuts")
+    cabinet.close()
     await pay_town.hear()
     await pay_town.pass_by(300)
 

@@ -1,9 +1,19 @@
 """A row that was changed by hand, or by a mistake, is found; a history of everything is not."""
 
-import pytest
+import asyncio
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+from sqlalchemy import text
+
+from payments.checks.store import CHECKS
 from payments.gateway import RefundState
+from payments.ledger.model import GATEWAY, SALES, Asset, Line
+from payments.ledger.store import post
 from payments.model import PaymentsStopped
+from payments.store import load_debt
+from sql.database import Tx
 from tests.payments.core.till import CHIEF, Till, execute
 
 
@@ -151,3 +161,59 @@ async def test_what_was_changed_by_hand_is_found_and_stops_money(
     assert {violation.invariant for violation in found} == wanted
     with pytest.raises(PaymentsStopped):
         await till.pay(await till.owe())
+
+
+@pytest.mark.parametrize("biz_id", ["6x", "06", "6.0", "x", "99999999999999999999"])
+async def test_a_journal_of_no_debt_is_found(
+    till: Till, biz_id: str, expect_log: Callable[[str], None]
+) -> None:
+    expect_log("the books are wrong")
+    await a_history(till)
+    debt = await till.db.read(load_debt, 6)
+    lines = [Line(GATEWAY, Asset.CNY, -debt.amount_fen), Line(SALES, Asset.CNY, debt.amount_fen)]
+    await till.db.write(post, "debt", biz_id, "paid", lines)
+
+    found = await till.violations()
+
+    assert [violation.invariant for violation in found] == ["I8"]
+
+
+async def test_looking_takes_twice_as_long_when_there_is_twice_as_much(till: Till) -> None:
+    """And not four times: years of payments are looked through every hour."""
+
+    async def pay(count: int) -> None:
+        await asyncio.gather(*(till.paid() for _ in range(count)))
+
+    await pay(40)
+    before = [await till.db.read(effort, check) for check in CHECKS]
+    await pay(120)
+    after = [await till.db.read(effort, check) for check in CHECKS]
+
+    for check, few, many in zip(CHECKS, before, after, strict=True):
+        assert many <= 6 * few, f"{check.__name__}: {few} for 40, {many} for 160"
+
+
+def effort(tx: Tx, check: Callable[[Tx], object]) -> int:
+    """The steps of SQLite's machine, or the rows that MariaDB has read, and what any costs."""
+    if tx.dialect == "mysql":
+        before = rows_read(tx)
+        check(tx)
+        return 100 + rows_read(tx) - before
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    driver: Any = tx._connection.connection.driver_connection
+    driver.set_progress_handler(step, 10)
+    try:
+        check(tx)
+    finally:
+        driver.set_progress_handler(None, 0)
+    return 100 + steps
+
+
+def rows_read(tx: Tx) -> int:
+    status: Any = tx.execute(text("SHOW SESSION STATUS LIKE 'Handler_read%'"))
+    return sum(int(row[1]) for row in status)

@@ -38,7 +38,7 @@ from sql.tables import metadata
 from tests.payments.core.kills import Killed
 
 DINER, OPENID = 7, "o-diner"
-BY = By("staff", 1)
+CLERK = By("staff", 11, "10.0.0.11")
 DOOR, CHARGE = "door", "cabinet.order"
 RISK_FEN, FEE_FEN = 5_000, 1_200
 LINES = (ScoreLine("可乐 330ml", 700, 2), ScoreLine("薯片", 500))
@@ -289,7 +289,7 @@ def note(tx: Tx, what: str, subject: int) -> None:
 
 
 def read_notes(tx: Tx) -> list[tuple[str, int]]:
-    query = text("SELECT text, subject FROM incidents WHERE kind = 'test' ORDER BY id")
+    query = text("SELECT text, subject FROM incidents WHERE kind = 'test' ORDER CLERK id")
     return [(row.text, int(row.subject)) for row in tx.execute(query)]
 
 

@@ -9,7 +9,7 @@ from payments.model import DebtState, PaymentError, RefundStatus
 from payments.scores import store
 from payments.scores.model import ScorePhase
 from tests.payments.core.kills import Killed, Life, Mortal, mortal_database
-from tests.payments.scores.market import BY, FEE_FEN, Market
+from tests.payments.scores.market import CLERK, FEE_FEN, Market
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ async def test_asking_for_less_when_it_was_just_deducted(market: Market) -> None
         if not asked and not back:
             # Told that it was deducted before: the domain sends the difference back.
             await market.payments.refund(
-                number, amount_fen=500, reason="少拿", by=0, key="", refund_key=f"less {number}"
+                number, amount_fen=500, reason="少拿", by=CLERK, key="", refund_key=f"less {number}"
             )
             await market.settle(times=4)
             back = await market.payments.refunds(number)
@@ -229,7 +229,7 @@ async def test_cancelling(market: Market) -> None:
 
 async def test_sending_a_deduction_back(market: Market) -> None:
     async def ask(number: str) -> None:
-        await market.payments.refund(number, amount_fen=200, reason="坏了", by=BY, key=number)
+        await market.payments.refund(number, amount_fen=200, reason="坏了", by=CLERK, key=number)
 
     async def tell(number: str) -> None:
         await ask(number)

@@ -15,7 +15,16 @@ from payments.scores.model import (
 )
 from simulators.wechat import DINER_APPID
 from simulators.wechat.pay.score import CREATED_LIFE_S
-from tests.payments.scores.market import BY, CHARGE, DINER, DOOR, FEE_FEN, OPENID, RISK_FEN, Market
+from tests.payments.scores.market import (
+    CHARGE,
+    CLERK,
+    DINER,
+    DOOR,
+    FEE_FEN,
+    OPENID,
+    RISK_FEN,
+    Market,
+)
 
 
 async def test_confirmed_by_the_user_completed_and_deducted(market: Market) -> None:
@@ -509,7 +518,7 @@ async def test_a_cancelled_debt_is_collected_no_more(market: Market) -> None:
 async def test_a_deduction_goes_back_by_its_transaction_over_version_3(market: Market) -> None:
     number = await market.paid()
 
-    await market.payments.refund(number, amount_fen=300, reason="坏了", by=BY, key="r")
+    await market.payments.refund(number, amount_fen=300, reason="坏了", by=CLERK, key="r")
     await market.settle(times=2)
 
     (refund,) = await market.payments.refunds(number)
@@ -523,7 +532,7 @@ async def test_a_deduction_goes_back_by_its_transaction_over_version_3(market: M
 
 async def test_the_bill_knows_deductions_and_their_refunds(market: Market) -> None:
     number = await market.paid()
-    await market.payments.refund(number, amount_fen=300, reason="坏了", by=BY, key="r")
+    await market.payments.refund(number, amount_fen=300, reason="坏了", by=CLERK, key="r")
     await market.settle(times=1)
 
     await market.pass_time(24 * 3600)

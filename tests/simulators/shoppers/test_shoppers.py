@@ -217,7 +217,7 @@ async def test_what_wechat_is_to_show_is_shown(http: httpx.AsyncClient, peer: Pe
     try:
         with pytest.raises(RefusedError, match="no Payscore order 'none'"):
             await phone.confirm(view)
-        with pytest.raises(RefusedError, match="no order .*none"):
+        with pytest.raises(RefusedError, match=r"no order .*none"):
             await phone.pay(peer.orders[1][0], "wechat")
     finally:
         await wechat.stop()
