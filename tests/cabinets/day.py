@@ -494,8 +494,29 @@ class Day:
         sessions = await self.town.boss.all_of("/admin/door-sessions")
         open_ones = [each for each in sessions if not each["is_over"] or each["state"] == "unpaid"]
         import json
-        print("DBG", json.dumps([e for e in await self.town.boss.all_of("/admin/exceptions") if e["session_id"] in {o["id"] for o in open_ones}], indent=1))
-        for o in open_ones: print("DBG", self.order_of(o["no"]), [x for x in self.world.xiaomai.openings.values() if x.asked.session_no==o["no"]], [(d.event_type,d.state, len(d.attempts), [a.status for a in d.attempts]) for d in self.world.xiaomai.courier.all if d.event.get("session_no")==o["no"]])
+
+        print(
+            "DBG",
+            json.dumps(
+                [
+                    e
+                    for e in await self.town.boss.all_of("/admin/exceptions")
+                    if e["session_id"] in {o["id"] for o in open_ones}
+                ],
+                indent=1,
+            ),
+        )
+        for o in open_ones:
+            print(
+                "DBG",
+                self.order_of(o["no"]),
+                [x for x in self.world.xiaomai.openings.values() if x.asked.session_no == o["no"]],
+                [
+                    (d.event_type, d.state, len(d.attempts), [a.status for a in d.attempts])
+                    for d in self.world.xiaomai.courier.all
+                    if d.event.get("session_no") == o["no"]
+                ],
+            )
         raise AssertionError(f"never over: {open_ones}, {left} decided, {self.seen}")
 
     async def _decide_all(self) -> int:
