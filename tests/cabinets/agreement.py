@@ -136,19 +136,25 @@ class Books:
         assert sum(each["wechat_fen"] for each in theirs.values()) == fen
 
     async def shelves_agree(self, day: Day) -> None:
-        """What is counted is there, but for what left without an order."""
+        """What is counted is there, but for what left without an order, of which a person knows."""
         gone: Counter[tuple[str, int, str]] = Counter()
         with_order = {order["session_id"] for order in self.orders}
         lost = {each["no"] for each in self.sessions if each["id"] not in with_order}
         doors = {each.asked.session_no: each.asked for each in self.world.xiaomai.openings.values()}
         for shopper in day.shoppers:
             for no in lost & shopper.bags.keys():
+                assert not +shopper.bags[no] or no in self._on_desk(), f"{no} is unpaid for"
                 for sku, count in shopper.bags[no].items():
                     gone[doors[no].device_code, doors[no].door_no, sku] += count
         for row in await self.town.rows("door_stock"):
             code = next(c for c, number in day.town.cabinets.items() if number == row["device_id"])
             there = self.town.cabinet(code).stock(row["sku"], row["door_no"])
             assert row["quantity"] - gone[code, row["door_no"], row["sku"]] == there, row
+
+    def _on_desk(self) -> set[str]:
+        """The sessions that are or were on the exception desk."""
+        ids = {row["session_id"] for row in self.exceptions}
+        return {session["no"] for session in self.sessions if session["id"] in ids}
 
     async def replays(self) -> None:
         """Working the whole inbox once more changes nothing."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from random import Random
 
-
 from tests.cabinets.agreement import agree
 from tests.cabinets.day import Day
 from tests.cabinets.town import Town
@@ -30,6 +29,7 @@ async def test_after_a_quiet_day_all_books_agree(one_town: Town, dice: Random) -
     day = await day_of(one_town, dice, people=3, trips=2, trouble=0)
 
     await day.go_by()
+    await day.go_home()
     await day.end()
 
     assert (await agree(one_town, day))["orders"] > 0
@@ -48,6 +48,7 @@ async def test_after_a_day_of_trouble_all_books_agree(
     day = await day_of(town, dice, people=5, trips=trips, trouble=0.5)
 
     await day.go_by()
+    await day.go_home()
     await day.end()
 
     figures = await agree(town, day)
