@@ -13,7 +13,7 @@ from tests.cabinets.day import Day
 from tests.cabinets.process import CLOCK, TurnedClock
 from tests.cabinets.town import Town
 from tests.cabinets.world import ADMIN, Person, World
-from tests.chaos.cluster import PATIENCE_S, Node
+from tests.chaos.cluster import PATIENCE_S, Node, until
 from tests.clock import Clock
 from tests.money.desk import free_port
 
@@ -72,7 +72,9 @@ class City:
 
     async def open(self, codes: list[str]) -> None:
         for node in self.nodes:
-            await node.start()
+            node.launch()
+        for node in self.nodes:
+            await until(node.answers, node)
         for code in codes:
             self.world.deliver(code)
         bases = [node.url for node in self.nodes]

@@ -8,8 +8,9 @@ from random import Random
 import pytest
 
 from tests.cabinets.city import City
-from tests.cabinets.day import Day
+from tests.cabinets.day import Day, in_trouble
 from tests.chaos.cluster import Node
+from tests.logs import LogWatch
 
 pytestmark = pytest.mark.torture
 
@@ -32,13 +33,15 @@ async def test_whenever_it_is_killed_all_books_agree_in_the_end(
     tmp_path: Path,
     sqlite_url: str,
     dice: Random,
+    log_watch: LogWatch,
     torture_rounds: int,
     record_property: Callable[[str, object], None],
 ) -> None:
+    in_trouble(log_watch)
     async with City(tmp_path, sqlite_url) as city:
         await city.open(CODES)
         people = [await city.shopper(f"shopper-{n}", tickets=20_003) for n in range(PEOPLE)]
-        day = Day(city, people, dice, trips=max(3, torture_rounds), trouble=0.2)
+        day = Day(city, people, dice, trips=max(2, torture_rounds), trouble=0.2)
 
         reaping = asyncio.create_task(reap(city.nodes[0], dice, torture_rounds))
         await day.go_by()

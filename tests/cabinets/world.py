@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
 from itertools import count, cycle
 from pathlib import Path
@@ -230,7 +230,7 @@ class Person:
 
     # ------------------------------------------------------------ the back office's
 
-    async def furnish(self, codes: list[str], *, store: str = "S1") -> dict[str, int]:
+    async def furnish(self, codes: Iterable[str], *, store: str = "S1") -> dict[str, int]:
         """A store with these cabinets, filled and priced; their ids. The layouts are on their way.
 
         Raises Refused.
