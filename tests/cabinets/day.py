@@ -17,6 +17,7 @@ from simulators.wechat.pay.faults import PayFault
 from simulators.xiaomai import Cabinet, Fault, Plan
 from simulators.xiaomai.orders import Order
 from tests.cabinets.world import GOODS, Person, Refused, Unknown, World
+from tests.logs import LogWatch
 
 # What the server may say to somebody who scans a door.
 NOT_NOW = frozenset(
@@ -33,7 +34,19 @@ NOT_NOW = frozenset(
         *("database.unavailable", "database.overloaded", "database.commit_unknown"),
     }
 )
+# What a server rightly says in a day of trouble, when chance will have it so.
+MAY_BE_SAID = (
+    "the clock of xiaomai is wrong",
+    r"cabinet\.confirm .* is given up",
+    # Who they ask is away, and they are tried again.
+    r"job (goods-in|order-pull|order-compare|bill) failed",
+)
 FOR_A_PERSON = frozenset({"abnormal", "timeout"})
+
+
+def in_trouble(log_watch: LogWatch) -> None:
+    for line in MAY_BE_SAID:
+        log_watch.allow(line)
 
 
 class Place(Protocol):
@@ -81,7 +94,8 @@ class Shopper:
         except Unknown:
             self.day.seen["no answer"] += 1
         except Refused as refusal:
-            assert refusal.code in NOT_NOW, refusal
+            if refusal.code not in NOT_NOW:
+                raise
             self.day.seen[refusal.code] += 1
             await self._refused(refusal)
 
@@ -220,7 +234,8 @@ class Desk:
                 await self.boss.ask("POST", f"{at}/{verb}", {"reason": "as was seen", **body})
             except Refused as refusal:
                 # It has solved itself meanwhile, or there is another way to decide it.
-                assert refusal.status in {404, 409, 422}, refusal
+                if refusal.status not in {404, 409, 422}:
+                    raise
                 self.day.seen[refusal.code] += 1
                 continue
             self.day.seen[f"{exception['kind']} {verb}"] += 1
@@ -342,8 +357,9 @@ class Trouble:
         kind: Any = self._rng.choice(kinds)
         at = self._rng.choice(("event.*", "event.door.*", "event.order.*", "event.order.*"))
         seconds = {"delay": self._rng.choice((20, 120, 4000, 86_400)), "skew": -1200}.get(kind, 30)
-        fault = Fault(at=at, kind=kind, seconds=seconds, rev=self._rng.choice((0, 3)),
-                      fen=self._rng.choice((-50, 1, 700)), device_code=self._somewhere())  # fmt: skip
+        rev, fen = self._rng.choice((0, 3)), self._rng.choice((-50, 1, 700))
+        fault = Fault(at=at, kind=kind, seconds=seconds, rev=rev, fen=fen,
+                      device_code=self._somewhere())  # fmt: skip
         self.day.world.xiaomai.dial.add(fault)
 
     def _answer(self) -> None:
@@ -476,33 +492,52 @@ class Day:
             await self.town.turn(self.rng.choice((1, 3, 6, 15)))
         self.seen["sent home"] += 1
 
-    async def end(self) -> None:
-        """The shop closes: doors are closed, debts are paid, and all that waits comes to its end."""
+    async def go_home(self) -> None:
+        """The shop closes: nobody begins a trip, doors are closed, and a few minutes pass."""
         for shopper in self.shoppers:
             shopper.leave()
         self.trouble.calm_down()
-        for seconds in (*(5,) * 12, *(60,) * 10, *(600,) * 6, *(3600,) * 8):
+        for seconds in (*(5,) * 4, *(20,) * 3, *(60,) * 3):
+            await self.town.turn(seconds)
+
+    async def end(self) -> None:
+        """Debts are paid, and all that waits comes to its end."""
+        for seconds in (*(300,) * 2, *(1800,) * 2, *(7200,) * 4):
             await self.town.turn(seconds)
         await self.desk.mind_orders(share=0.2)
-        for _ in range(12):
-            left = await self.desk.work(is_last=True)
+        for _ in range(8):
+            # Days are compared and sales are sent at night; what is late by a day comes.
+            for _ in range(6):
+                await self.town.turn(14_400)
+            left = await self._decide_all()
+            if not left and await self._is_over():
+                return
+        sessions = await self.town.boss.all_of("/admin/door-sessions")
+        open_ones = [each for each in sessions if not each["is_over"] or each["state"] == "unpaid"]
+        raise AssertionError(f"never over: {open_ones}, {self.seen}")
+
+    async def _decide_all(self) -> int:
+        """Decide until nothing is left; how much there was."""
+        count = 0
+        while left := await self.desk.work(is_last=True):
+            count += left
+            assert count < 1000, self.seen
             await self.town.turn(60)
             await self._pay_all()
             await self.desk.mind_orders(share=0)
-            for seconds in (600, 3600, 7200):
-                await self.town.turn(seconds)
-            if not left and await self._is_over():
-                break
-        # The nights in which days are compared and sales are sent; what is late by a day comes.
-        for _ in range(2 * 12):
-            await self.town.turn(7200)
+            await self.town.turn(3600)
+        await self._pay_all()
+        return count
 
     async def _pay_all(self) -> None:
         for shopper in self.shoppers:
             try:
                 await shopper.pay_debts()
+            except Unknown:
+                self.seen["no answer"] += 1
             except Refused as refusal:
-                assert refusal.code in NOT_NOW, refusal
+                if refusal.code not in NOT_NOW:
+                    raise
 
     async def _is_over(self) -> bool:
         found = await self.town.boss.all_of("/admin/door-sessions")

@@ -35,7 +35,7 @@ class Town:
         self.world = world
         self.clock = clock
         self.settings = dict(settings)
-        self.base = settings["CALLME_SERVER__BASE_URL"]
+        self.base = f"http://127.0.0.1:{settings['CALLME_SERVER__PORT']}"
         self.cabinets: dict[str, int] = {}
         self._sockets: list[Socket] = []
 
@@ -45,7 +45,7 @@ class Town:
         await self.start()
         for code in codes:
             self.world.deliver(code)
-        self.boss = await Person(self.world, self.base, ADMIN, "seller").sign_in()
+        self.boss = await Person(self.world, self.base, openid=ADMIN, app="seller").sign_in()
         self.cabinets = await self.boss.furnish(codes)
         # The platform hears of the goods, then of the layouts, then each cabinet reports.
         await self.pass_by(75, step=25)
@@ -70,6 +70,7 @@ class Town:
 
     async def work(self) -> None:
         """Do what is due at this moment of the clock, here and outside, until nothing is."""
+        ran: list[str] = []
         for _ in range(ROUNDS_MAX):
             await self.world.idle()
             ran = [name for runner in self.app.runners for name in await runner.run_due()]
@@ -92,7 +93,7 @@ class Town:
     # ------------------------------------------------------------ people and places
 
     async def shopper(self, openid: str, *, tickets: int = 0) -> Person:
-        person = await Person(self.world, self.base, openid).sign_in()
+        person = await Person(self.world, self.base, openid=openid).sign_in()
         if tickets:
             await self.boss.grant(person.account_id, tickets)
         return person

@@ -5,9 +5,11 @@ They stand on one clock, which a test turns; the server speaks with them over HT
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -115,6 +117,11 @@ class World:
         for simulator in (self.wechat, self.xiaomai, self.erp):
             simulator.clock.advance(seconds)
 
+    def stand_still(self) -> None:
+        """From now on the clocks go on only when they are turned."""
+        for simulator in (self.wechat, self.xiaomai, self.erp):
+            simulator.clock.stop()
+
     async def idle(self) -> None:
         """Until nobody has anything to send at this moment of the clock."""
         await self.xiaomai.idle()
@@ -128,11 +135,22 @@ class World:
 
 
 class Person:
-    """Somebody signed in. base: the server that is asked."""
+    """Somebody signed in. bases: the servers that are asked, in turn.
 
-    def __init__(self, world: World, base: str, openid: str, app: str = "diner") -> None:
+    patience_s: for how long whoever gets no answer asks again, with the same key.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *bases: str,
+        openid: str,
+        app: str = "diner",
+        patience_s: float = 0.0,
+    ) -> None:
         self.world = world
-        self.base = base
+        self.bases = cycle(bases)
+        self.patience_s = patience_s
         self.openid = openid
         self.app = app
         self.token = ""
@@ -148,12 +166,22 @@ class Person:
     async def ask(self, method: str, path: str, body: Any = None, *, key: str = "") -> Any:
         """The JSON of the answer. Raises Refused, Unknown."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        if method == "POST" and self.token:
+        if method in {"POST", "PUT"} and self.token:
             headers["Idempotency-Key"] = key or next(self.keys)
+        until = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return await self._once(method, path, body, headers)
+            except (Unknown, Refused) as error:
+                is_final = isinstance(error, Refused) and error.status != 503
+                if is_final or time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def _once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
+        url = f"{next(self.bases)}/api/v1{path}"
         try:
-            answer = await self.world.http.request(
-                method, f"{self.base}/api/v1{path}", json=body, headers=headers
-            )
+            answer = await self.world.http.request(method, url, json=body, headers=headers)
         except httpx.TransportError as error:
             raise Unknown(repr(error)) from error
         if answer.is_error:
@@ -202,7 +230,7 @@ class Person:
 
     # ------------------------------------------------------------ the back office's
 
-    async def furnish(self, codes: list[str], *, store: str = "S1") -> dict[str, int]:
+    async def furnish(self, codes: Iterable[str], *, store: str = "S1") -> dict[str, int]:
         """A store with these cabinets, filled and priced; their ids. The layouts are on their way.
 
         Raises Refused.
