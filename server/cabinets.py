@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from devices.flow.model import WAKE, Rules
 from devices.flow.service import Cabinets
 from devices.inbox.model import JOB as INBOX
 from devices.inbox.service import Inbox
-from devices.orders import decisions
 from devices.orders.beside import CONFIRM
 from devices.orders.model import Rules as OrderRules
 from devices.orders.money import CANCEL, SETTLE
@@ -80,7 +78,7 @@ from sql.types import Millis
 OpenidOf = Callable[[int], Awaitable[str]]
 
 # Parcels that go on until they arrive: the vendors' and the ERP's books must agree with ours.
-RHYTHMS: Mapping[str, Rhythm] = dict.fromkeys((CONFIRM, PUT, SEND), TENACIOUS)
+RHYTHMS: Mapping[str, Rhythm] = dict.fromkeys((CONFIRM, SETTLE, CANCEL, PUT, SEND), TENACIOUS)
 
 # Alerts that end when what they tell of is over, and no sooner.
 WATCHED = KINDS | {OFFLINE_ALERT, FLAPPING_ALERT, EXPIRED, session_store.DOOR_OPEN, STUCK}
@@ -144,7 +142,7 @@ class CabinetSide:
         self.complaints = Complaints(
             db,
             Pictures(Path(config.cabinet.complaints_dir)),
-            partial(decisions.refund, rules=order_rules),
+            self.orders.send_back,
         )
         self.reports = Reports(db)
         self.inbox = Inbox(db, self.vendors, beside(self.cabinets.handle, self.stock), pull=PULL)

@@ -34,3 +34,7 @@ class Clock:
     def day(self) -> str:
         """The date in Beijing, as 2026-11-20."""
         return self._now.astimezone(NOON.tzinfo).date().isoformat()
+
+    def set_ms(self, moment: int) -> None:
+        """Turn to a moment as `now` gives it."""
+        self._now = NOON.fromtimestamp(moment / 1000, NOON.tzinfo)

@@ -13,11 +13,16 @@ class LogWatch:
     def __init__(self) -> None:
         self._records: list[logging.LogRecord] = []
         self._expected: list[re.Pattern[str]] = []
+        self._allowed: list[re.Pattern[str]] = []
         self._lock = threading.Lock()
 
     def expect(self, pattern: str) -> None:
         """Allow lines in which the pattern is found; at least one must come."""
         self._expected.append(re.compile(pattern))
+
+    def allow(self, pattern: str) -> None:
+        """Such lines may come: where chance decides what goes wrong."""
+        self._allowed.append(re.compile(pattern))
 
     def add(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
@@ -32,7 +37,8 @@ class LogWatch:
     def complaints(self) -> list[str]:
         """What came unexpectedly, and what was expected and did not come."""
         lines = self.lines
-        strays = [line for line in lines if not any(p.search(line) for p in self._expected)]
+        known = (*self._expected, *self._allowed)
+        strays = [line for line in lines if not any(p.search(line) for p in known)]
         silent = [p.pattern for p in self._expected if not any(p.search(line) for line in lines)]
         return [f"unexpected log line: {line}" for line in strays] + [
             f"expected log line never came: {pattern}" for pattern in silent

@@ -43,9 +43,9 @@ def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> No
         _order(tx, row.vendor, event.order, rules)
     elif isinstance(event, DOOR_EVENTS):
         _door(tx, row, device, event, caps)
-    elif isinstance(event, DeviceOffline):
+    elif isinstance(event, DeviceOffline) and not row.is_again:
         _offline(tx, device)
-    elif isinstance(event, DeviceOnline):
+    elif isinstance(event, DeviceOnline) and not row.is_again:
         _online(tx, device)
 
 
@@ -55,7 +55,7 @@ def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> No
 def _door(tx: Tx, row: InboxRow, device: Device, event: Any, caps: Caps) -> None:
     session = session_of(tx, device, event)
     if session is None:
-        if isinstance(event, _OPENS):
+        if isinstance(event, _OPENS) and not row.is_again:
             _nobody_s(tx, row, device, event)
         raise Quarantine(f"no session at door {event.door_no} of {device.code}")
     change = after(session, event, row.received_at, has_door_sensor=caps.door_sensor)
@@ -95,7 +95,7 @@ def _nobody_s(tx: Tx, row: InboxRow, device: Device, event: Any) -> None:
 
 
 def _unknown_device(tx: Tx, row: InboxRow, event: Any) -> None:
-    if isinstance(event, (*_OPENS, *ORDER_EVENTS)):
+    if isinstance(event, (*_OPENS, *ORDER_EVENTS)) and not row.is_again:
         text = f"{row.event_type} of a device that is not ours (event {row.id})"
         raise_alert(tx, UNAUTHORISED, f"{row.vendor}:{event.device_code}", text)
 
@@ -116,7 +116,7 @@ def take(tx: Tx, vendor: str, fact: OrderFact, *, source: str, rules: Rules) -> 
     if taken.session_id:
         clear_alert(tx, UNAUTHORISED, subject)
         steps.clear(tx, sessions.load(tx, taken.session_id))
-    else:
+    elif taken.is_news:
         text = f"order {fact.vendor_order_no} of {fact.device_code} without a session"
         raise_alert(tx, UNAUTHORISED, subject, text)
     return taken

@@ -199,7 +199,15 @@ def let_go(tx: Tx, session: DoorSession, reason: str) -> None:
 # ---------------------------------------------------------------- the desk
 
 
-def put_on_desk(tx: Tx, session: DoorSession, kind: str, text: str, *, severity: str) -> None:
+def put_on_desk(
+    tx: Tx,
+    session: DoorSession,
+    kind: str,
+    text: str,
+    *,
+    severity: str,
+    order_id: int | None = None,
+) -> None:
     desk.raise_exception(
         tx,
         kind,
@@ -208,6 +216,7 @@ def put_on_desk(tx: Tx, session: DoorSession, kind: str, text: str, *, severity:
         text=text,
         store_id=session.store_id,
         device_id=session.device_id,
+        order_id=order_id,
         session_id=session.id,
     )
 

@@ -6,6 +6,8 @@ import msgspec
 
 from devices.fleet.store import load_device
 from devices.flow import steps
+from devices.orders.model import OrderState
+from devices.orders.rows.store import of_session
 from devices.sessions import store
 from devices.sessions.model import (
     TIMERS,
@@ -68,18 +70,26 @@ def _time_out(tx: Tx, session: DoorSession, _: int) -> None:
     steps.put_on_desk(tx, session, "no_order", text, severity="high")
 
 
-def _stuck(tx: Tx, session: DoorSession, _: int) -> None:
-    store.note(tx, session, due_at=None)
+def _stuck(tx: Tx, session: DoorSession, following: int) -> None:
+    """On the desk each day, until it is settled: whoever has looked may not have ended it."""
+    store.note(tx, session, due_at=following)
     text = f"session {session.no} is not settled a day after it was closed"
-    steps.put_on_desk(tx, session, "abnormal", text, severity="medium")
+    order = of_session(tx, session.id)
+    # An order of which nothing certain was ever said: a person says what was taken.
+    is_unclear = order is not None and order.state is OrderState.PUSHED
+    order_id = order.id if order is not None and is_unclear else None
+    steps.put_on_desk(tx, session, "abnormal", text, severity="medium", order_id=order_id)
 
 
 def _age(tx: Tx, session: DoorSession, following: int) -> None:
-    is_last = following <= tx.now
-    store.note(tx, session, due_at=None if is_last else following)
-    age = "24 hours" if is_last else "2 hours"
-    text = f"session {session.no} has waited {age} for a person"
+    """Told again each day, and put back on the desk if it is not there any more."""
+    store.note(tx, session, due_at=following)
+    hours = (tx.now - (session.manual_at or tx.now)) // TIMERS.hourly
+    text = f"session {session.no} has waited {hours} hours for a person"
     raise_alert(tx, store.AGED, steps.subject(session), text)
+    if of_session(tx, session.id) is None:
+        kind = "no_order" if session.state is State.TIMEOUT else "abnormal"
+        steps.put_on_desk(tx, session, kind, text, severity="high")
 
 
 def _nothing(tx: Tx, session: DoorSession, _: int) -> None:

@@ -97,6 +97,11 @@ class InboxRow(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     outcome: str
 
+    @property
+    def is_again(self) -> bool:
+        """It was worked before: whoever had to know was told."""
+        return self.state != NEW
+
 
 class Waiting(msgspec.Struct, frozen=True):
     """As much of a row as is needed to choose."""

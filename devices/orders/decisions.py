@@ -179,7 +179,7 @@ def approve(tx: Tx, exception: CabinetException, by: By, ruling: Ruling, *, rule
     if chain.session is None:
         chain = _linked(tx, chain, reviewed.session_id)
     before = _snapshot(chain)
-    if under_review(chain.revisions):
+    if _is_undecided(chain):
         quantities = _as_said(chain) if reviewed.items is None else quantities_of(reviewed.items)
         _decide(tx, chain, quantities, by=by, reason=ruling.reason)
     elif exception.kind == Why.ABNORMAL:
@@ -197,7 +197,7 @@ def reject(tx: Tx, exception: CabinetException, by: By, ruling: Ruling, *, rules
     """
     chain = _of(tx, exception, by)
     before = _snapshot(chain)
-    if under_review(chain.revisions):
+    if _is_undecided(chain):
         last = accepted(chain.revisions)
         body = Body() if last is None else last.body
         body = Body(lines=body.lines, allowance_fen=body.allowance_fen, reason=ruling.reason)
@@ -211,6 +211,11 @@ def _follow(
 ) -> None:
     deciding = (exception.kind, exception.subject)
     Settling(tx, chain, rules, by=by.account_id, reason=ruling.reason, deciding=deciding).run()
+
+
+def _is_undecided(chain: Chain) -> bool:
+    """Whether something in it waits for a person, or nothing certain was ever said of it."""
+    return bool(under_review(chain.revisions)) or accepted(chain.revisions) is None
 
 
 def _of(tx: Tx, exception: CabinetException, by: By) -> Chain:
@@ -230,7 +235,7 @@ def _reviewed(ruling: Ruling) -> Reviewed:
 def _as_said(chain: Chain) -> dict[str, int]:
     """What the latest revision that waits for a person says, if it can be taken as it is."""
     waits = under_review(chain.revisions)
-    fact = waits[-1].body.fact
+    fact = waits[-1].body.fact if waits else None
     if fact is None or any(each.why in _NEEDS_ITEMS for each in waits):
         raise ItemsMissing
     said: dict[str, int] = {}

@@ -238,11 +238,12 @@ class Outcome(StrEnum):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """order_id, session_id: 0 where there is none."""
+    """order_id, session_id: 0 where there is none. is_news: of nobody's order, that it is there."""
 
     outcome: Outcome
     order_id: int = 0
     session_id: int = 0
+    is_news: bool = True
 
 
 def accepted(revisions: Sequence[Revision]) -> Revision | None:

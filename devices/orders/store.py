@@ -176,11 +176,12 @@ def _take_nobodys(
         assert known is not None, "it was written by somebody"
     main = rows.load(tx, known.id, lock=True)
     chain = rows.chain_of(tx, main, None)
-    if standing(fact, chain.revisions) in {Standing.NEW, Standing.CONFLICT}:
+    is_news = standing(fact, chain.revisions) in {Standing.NEW, Standing.CONFLICT}
+    if is_news:
         judged = Judged(Verdict.REFUSED, Why.NO_SESSION, text="no session of ours")
         _keep(tx, chain, fact, source, judged)
         _raise(tx, chain, judged)
-    return Taken(Outcome.NO_SESSION, main.id)
+    return Taken(Outcome.NO_SESSION, main.id, is_news=is_news)
 
 
 def _second_order(tx: Tx, session: DoorSession, fact: OrderFact) -> Taken:

@@ -182,7 +182,8 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     expires: after it no device may act on the command. again: between two questions while a door
     hangs. give_up: nothing clear was ever answered. remind, alarm: a door stands open.
     pulls: after the close, an order is fetched; at the third it is on the manual list.
-    recognition: an order that is not certain yet. ages: of what waits for a person.
+    recognition: an order that is not certain yet. ages: of what waits for a person, and from
+    then on day by day.
     """
 
     requested: int = 5_000
@@ -355,6 +356,8 @@ def first_due(session: DoorSession, now: Millis) -> Millis | None:
         return now + TIMERS.recognition
     if session.state is State.ABNORMAL:
         return now + TIMERS.ages[0]
+    if session.state is State.TIMEOUT:
+        return now + TIMERS.day
     return None
 
 
@@ -389,8 +392,9 @@ def due_now(session: DoorSession, now: Millis) -> tuple[Due, Millis]:
         if now - since_closed(session) >= TIMERS.day:
             return Due.STUCK, now + TIMERS.day
         return Due.PULL, now + TIMERS.hourly
-    if session.state is State.ABNORMAL:
-        return Due.AGE, (session.manual_at or now) + TIMERS.ages[1]
+    if session.state in NEEDS_A_PERSON:
+        second = (session.manual_at or now) + TIMERS.ages[1]
+        return Due.AGE, second if second > now else now + TIMERS.day
     return Due.NOTHING, now
 
 

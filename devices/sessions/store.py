@@ -158,7 +158,7 @@ def _clear_alerts(tx: Tx, was: DoorSession) -> None:
     """What was said of the state it has left. Most are left long before anything is said."""
     if was.state is State.OPEN and tx.now - since_open(was) >= TIMERS.alarm:
         clear_alert(tx, DOOR_OPEN, f"session:{was.id}")
-    elif was.state is State.ABNORMAL and tx.now - (was.manual_at or 0) >= TIMERS.ages[0]:
+    elif was.state in NEEDS_A_PERSON and tx.now - (was.manual_at or 0) >= TIMERS.ages[0]:
         clear_alert(tx, AGED, f"session:{was.id}")
 
 

@@ -76,6 +76,8 @@ def environment_of(given: dict[str, str]) -> dict[str, str]:
 class Node:
     """One server on a port of its own, which it keeps when it is started again."""
 
+    command: tuple[str | Path, ...] = (RUN, "serve")
+
     def __init__(self, given: dict[str, str], folder: Path) -> None:
         self.port = free_port()
         self.given = {**given, "CALLME_SERVER__PORT": str(self.port)}
@@ -118,7 +120,7 @@ class Node:
         """Start without waiting for anything."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, RUN, "serve"],
+                [sys.executable, *self.command],
                 cwd=self.folder,
                 env=environment_of(self.given),
                 stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from devices.desk.store import clear_exception
 from devices.flow import steps, timers
 from devices.sessions import store
 from devices.sessions.model import State
@@ -87,7 +88,7 @@ async def test_when_nobody_answers_for_five_minutes_a_person_must_look(one_town:
     assert ("abnormal", f"session:{session}") in await one_town.desk()
 
 
-async def test_what_waits_for_a_person_is_told_at_two_ages_and_no_more(one_town: Town) -> None:
+async def test_what_waits_for_a_person_is_told_at_two_ages_then_each_day(one_town: Town) -> None:
     session = await opening(one_town, SILENT, MUTE)
     await one_town.pass_by(320)
 
@@ -97,7 +98,10 @@ async def test_what_waits_for_a_person_is_told_at_two_ages_and_no_more(one_town:
     await one_town.pass_by(80_000, step=4_000)
     (alert,) = await texts(one_town, "cabinet.abnormal")
     assert "24 hours" in alert
-    assert (await one_town.session(session)).due_at is None
+    await one_town.pass_by(86_400, step=14_400)
+    (alert,) = await texts(one_town, "cabinet.abnormal")
+    assert "48 hours" in alert
+    assert await one_town.desk() == [("abnormal", f"session:{session}")]
 
     await one_town.db.write(end_by_hand, session)
     assert await texts(one_town, "cabinet.abnormal") == []
@@ -143,9 +147,13 @@ async def test_what_does_not_settle_in_a_day_is_told_to_a_person(one_town: Town)
     await one_town.pass_by(90_000, step=1_800)
 
     found = await one_town.session(session)
-    assert (found.state, found.due_at) == (State.SETTLING, None)
+    assert found.state is State.SETTLING
     assert ("abnormal", f"session:{session}") in await one_town.desk()
     assert one_town.asked("order/query") > 20
+    # Whoever has looked may not have ended it.
+    await one_town.db.write(clear_exception, "abnormal", f"session:{session}", "seen")
+    await one_town.pass_by(90_000, step=14_400)
+    assert ("abnormal", f"session:{session}") in await one_town.desk()
 
 
 async def test_a_vendor_that_answers_no_questions_is_waited_for(

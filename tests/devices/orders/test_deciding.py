@@ -14,7 +14,7 @@ from devices.desk.model import (
     NothingToApprove,
     Ruling,
 )
-from devices.desk.store import end
+from devices.desk.store import end, raise_exception
 from devices.orders.model import (
     ItemsMissing,
     ItemUnknown,
@@ -414,6 +414,27 @@ async def test_what_is_rejected_is_not_charged(shop: Shop) -> None:
     assert (order.state, order.due_fen) == (OrderState.EMPTY, 0)
     assert await shop.tickets() == 10_000
     assert (await shop.session(session)).state is State.NO_PURCHASE
+
+
+@pytest.mark.parametrize(("verb", "tickets"), [("approve", 10_000 - 5 * 350), ("reject", 10_000)])
+async def test_what_the_vendor_never_made_out_is_said_by_a_person(
+    one_shop: Shop, verb: str, tickets: int
+) -> None:
+    session = await in_review(one_shop, {"tea": 1}, certainty=Certainty.PROVISIONAL)
+    order = await one_shop.order(session)
+    assert order.state is OrderState.PUSHED
+    await one_shop.db.write(
+        raise_exception, "abnormal", f"session:{session.id}", severity="medium",
+        text="a day later", order_id=order.id,
+    )  # fmt: skip
+    if verb == "approve":
+        with pytest.raises(ItemsMissing):
+            await decide(one_shop, "approve", "abnormal", order)
+
+    await decide(one_shop, verb, "abnormal", order, items=listed(cola=1))
+
+    assert await one_shop.tickets() == tickets
+    assert await one_shop.exceptions() == []
 
 
 async def test_a_rejected_conflict_leaves_what_was_accepted(one_shop: Shop) -> None:

@@ -10,21 +10,25 @@ import msgspec
 import pytest
 from sqlalchemy import insert
 
+from devices.desk.store import clear_exception
 from devices.flow.model import UnpaidOrder
 from devices.model import DeviceOffline
 from devices.sessions.model import DoorBusy, State
 from simulators.xiaomai import Fault
+from sql.alerts import clear_alert
 from sql.database import Tx
 from sql.tables.devices import device_doors, devices
 from tests.devices.flow.town import ANNA, BEN, PRICES, STOCK, Town, _device, set_device
 
 
-async def shopping(town: Town, account_id: int = ANNA, tickets: int = 20_000) -> int:
+async def shopping(
+    town: Town, account_id: int = ANNA, tickets: int = 20_000, door_no: int = 1
+) -> int:
     """The door is open, and somebody stands before it."""
     await town.grant(tickets, account_id)
-    opened = await town.open(account_id)
+    opened = await town.open(account_id, door_no=door_no)
     await town.hear()
-    town.sim.cabinet("XM-1").pull()
+    town.sim.cabinet("XM-1").pull(door_no)
     await town.hear()
     return opened.session.id
 
@@ -331,6 +335,30 @@ async def test_25_a_door_that_nobody_opened_is_quarantined_and_alarmed(
     assert "delivery" not in {kind for kind, _ in await town.desk()}
     (book,) = [book for book in town.sim.books() if book["session_no"] == opened.session.no]
     assert book["confirmed"]
+
+
+async def test_25_what_a_person_has_seen_does_not_come_back_with_a_replay(town: Town) -> None:
+    town.sim.cabinet("XM-1").force()
+    town.sim.cabinet("XM-1").close()
+    town.sim.add_cabinet("XM-9", stock=STOCK, prices=PRICES, bound_to="S1").force()
+    await town.hear()
+    await shopping(town, door_no=2)
+    town.sim.cabinet("XM-1").disconnect()
+    await town.turn(130)
+    found = await town.desk()
+    assert {"no_session", "offline"} <= {kind for kind, _ in found}
+    for kind, subject in found:
+        if subject.startswith(("door:", "session:")):
+            await town.db.write(clear_exception, kind, subject, "seen")
+    for kind, subject in await town.alerts():
+        await town.db.write(clear_alert, kind, subject)
+    left = await town.desk()
+
+    await town.inbox.replay()
+    await town.cabinets.sweep("xiaomai")
+
+    assert await town.desk() == left
+    assert await town.alerts() == []
 
 
 def add_devices(tx: Tx, codes: list[str]) -> None:

@@ -93,7 +93,7 @@ class Door(RuleBasedStateMachine):
         self.now = max(self.now, self.session.due_at)
         what, following = due_now(self.session, self.now)
         if what is not Due.NOTHING:
-            assert following > self.now or what is Due.AGE
+            assert following > self.now
         if what is Due.PULL:
             self.come_to(self.session.state, pulls=self.session.pulls + 1, due_at=following)
         elif what is Due.TIMEOUT:
@@ -102,7 +102,7 @@ class Door(RuleBasedStateMachine):
             self.come_to(State.ABNORMAL, manual_at=self.now)
         elif what is Due.ASK_LAST:
             self.come_to(State.NOT_OPENED, fail_code="no_answer")
-        elif what in {Due.STUCK, Due.AGE, Due.NOTHING}:
+        elif what is Due.NOTHING:
             self.come_to(self.session.state, due_at=None)
         else:
             self.come_to(self.session.state, due_at=following)

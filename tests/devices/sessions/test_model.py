@@ -241,6 +241,7 @@ def test_each_state_has_its_first_look() -> None:
         State.CLOSED: 15_000,
         State.SETTLING: 600_000,
         State.ABNORMAL: 2 * HOUR,
+        State.TIMEOUT: 24 * HOUR,
     }
 
     found = {state: first_due(session(state), T0) for state in State}
@@ -313,10 +314,14 @@ def test_what_does_not_settle_is_pulled_hourly_then_told_to_a_person() -> None:
     assert due_now(settling, T0 + 24 * HOUR)[0] is Due.STUCK
 
 
-def test_what_waits_for_a_person_is_told_at_two_ages() -> None:
+def test_what_waits_for_a_person_is_told_at_two_ages_then_day_by_day() -> None:
     abnormal = session(State.ABNORMAL, manual_at=T0)
+    given_up = session(State.TIMEOUT, manual_at=T0)
 
     assert due_now(abnormal, T0 + 2 * HOUR) == (Due.AGE, T0 + 24 * HOUR)
+    assert due_now(abnormal, T0 + 24 * HOUR) == (Due.AGE, T0 + 48 * HOUR)
+    assert first_due(given_up, T0) == T0 + 24 * HOUR
+    assert due_now(given_up, T0 + 24 * HOUR) == (Due.AGE, T0 + 48 * HOUR)
 
 
 def test_nothing_is_due_of_what_is_over() -> None:
