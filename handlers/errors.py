@@ -5,7 +5,7 @@ What the edge itself refuses (a body that is no JSON, a route that is not there)
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -126,6 +126,11 @@ class Refusals:
 
     def also(self, statuses: Mapping[type[Exception], int]) -> "Refusals":
         return Refusals({**self._statuses, **statuses})
+
+    @property
+    def kinds(self) -> Collection[type[Exception]]:
+        """All that is listed."""
+        return self._statuses.keys()
 
     def status_of(self, code: str) -> int | None:
         """The status a code is answered with, None for one that is the edge's own."""

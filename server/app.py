@@ -316,7 +316,9 @@ class App:
     def _build_http(self) -> None:
         config = self.config
         self.http_figures = HttpFigures()
-        self.figures = Figures(self.db, self.hub, self.runners, self.outbox, self.http_figures)
+        self.figures = Figures(
+            self.db, self.hub, self.runners, self.outbox, self.http_figures, self.cabinets
+        )
         self.dialect = Dialect(
             people=self.people,
             sessions=self.sessions,

@@ -1,6 +1,7 @@
 """Every refusal of the rules has a status of its own; none is taken for our own mistake."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,6 +72,14 @@ def test_a_refusal_has_a_status(kind: type[Exception]) -> None:
     assert problem is not None
     assert problem.status in {400, 401, 403, 404, 409, 422, 502, 503}
     assert "." in problem.code
+
+
+def test_every_code_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+    codes = {str(getattr(kind, "code", "")) for kind in REFUSALS.kinds} - {""}
+
+    assert len(codes) > 100
+    assert {code for code in codes if f"`{code}`" not in page} == set()
 
 
 async def test_a_phone_that_another_stall_has_is_refused(world: World, web: Web) -> None:
