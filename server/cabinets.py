@@ -61,6 +61,7 @@ from handlers import (
     rest_reports,
 )
 from handlers.calls import ADMIN
+from handlers.limits import Limit
 from handlers.rest_cabinets import session_out
 from handlers.routing import Route
 from payments.scores.service import Scores
@@ -153,9 +154,14 @@ class CabinetSide:
     # What the app is to do
 
     def routes(self) -> list[Route]:
+        openings = self._config.limits.openings_per_min
         return [
             *callbacks.routes(self.inbox.receive, self.vendors, now=self._now),
-            *rest_cabinets.routes(self.cabinets, self._openid_of),
+            *rest_cabinets.routes(
+                self.cabinets,
+                self._openid_of,
+                opening=Limit(per_s=openings / 60, burst=openings),
+            ),
             *rest_cabinet_orders.routes(self.orders, self._openid_of),
             *rest_fleet.routes(self.fleet),
             *rest_live.routes(self.presence),

@@ -155,6 +155,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sign_in_per_min: Positive = 10
     wrong_numbers_per_min: Positive = 10
     sign_up_per_hour: Positive = 5
+    openings_per_min: Positive = 10
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

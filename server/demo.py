@@ -130,7 +130,12 @@ def demo_config(port: int, wechat: Simulated, xiaomai: Simulated, erp: Simulated
             "erp": {"url": erp.url, "token": erp.token},
             "cabinet": {"complaints_dir": str(FOLDER / "complaints")},
             # Eight stalls' crowds share one address here.
-            "limits": {"address_per_s": 3000, "address_burst": 15000, "sign_in_per_min": 6000},
+            "limits": {
+                "address_per_s": 3000,
+                "address_burst": 15000,
+                "sign_in_per_min": 6000,
+                "openings_per_min": 6000,
+            },
         }
     )
 

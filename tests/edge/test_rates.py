@@ -120,6 +120,29 @@ async def test_signing_in_is_counted_together_in_both_dialects(world: World, web
     assert await query(world, web, "none", query="login", code="sim:guest:1") == TOO_MANY
 
 
+# ---------------------------------------------------------------- doors
+
+
+async def test_a_session_may_ask_for_ten_doors_a_minute(
+    world: World, web: Web, clock: Clock
+) -> None:
+    body = {"qr": "C1.D.1.1.1.AAAAAAAAAAAAAAAAAAAAAA", "pay_with": "ticket"}
+
+    async def open_door(who: str) -> Answer:
+        return await web.ask("POST", "/api/v1/cabinets/open", body, token=world.people[who].token)
+
+    first = [(await open_door("diner")).status for _ in range(10)]
+    before = await world.rows()
+    refused = await open_door("diner")
+
+    assert first == [422] * 10
+    assert_is_told_to_wait(refused, at_most_s=6)
+    assert await world.rows() == before
+    assert (await open_door("other")).status == 422
+    clock.advance(seconds=int(refused.header("retry-after")))
+    assert [(await open_door("diner")).status for _ in range(2)] == [422, 429]
+
+
 # ---------------------------------------------------------------- wrong numbers
 
 
