@@ -115,7 +115,7 @@ def export_openapi(target: Path | None) -> None:
 @main.command()
 @click.pass_obj
 def doctor(file: str | None) -> None:
-    """Reach the database, Redis and WeChat, and say how they are."""
+    """Reach the database, Redis, WeChat, Xiaomai and the ERP, and say how they are."""
     config = _load(file)
     findings = _complete(examiner.examine(config))
     for part, is_well, text in findings:
@@ -131,7 +131,8 @@ def backup(file: str | None, target: Path) -> None:
     """Copy the SQLite database to a file; the server may be running."""
     config = _load(file)
     size = _do(lambda: back_up(path_of(config.database.url), target))
-    click.echo(f"{target}: {size} bytes. Pictures are in {config.server.media_dir}/.")
+    pictures = f"{config.server.media_dir}/ and {config.cabinet.complaints_dir}/"
+    click.echo(f"{target}: {size} bytes. Pictures are in {pictures}.")
 
 
 @main.command()

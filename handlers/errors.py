@@ -5,7 +5,7 @@ What the edge itself refuses (a body that is no JSON, a route that is not there)
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -126,6 +126,11 @@ class Refusals:
 
     def also(self, statuses: Mapping[type[Exception], int]) -> "Refusals":
         return Refusals({**self._statuses, **statuses})
+
+    @property
+    def kinds(self) -> Collection[type[Exception]]:
+        """All that is listed."""
+        return self._statuses.keys()
 
     def status_of(self, code: str) -> int | None:
         """The status a code is answered with, None for one that is the edge's own."""
@@ -325,6 +330,8 @@ REFUSALS: Final = Refusals(
         payments.RefundNotWaiting: 409,
         payments.RefundNotFailed: 409,
         payments.CannotFulfil: 409,
+        scores.ScoreUnavailable: 503,
+        scores.ScoreRefused: 502,
         scores.ScoreNotFound: 404,
         scores.ScoreOver: 409,
         scores.ScoreConflict: 409,

@@ -331,7 +331,6 @@ def _complaint_routes(handlers: "_Complaints") -> list[Route]:
                 "cabinet_order.not_paid",
                 "cabinet_order.refund_too_much",
                 "payments.stopped",
-                "forbidden",
             ),
         ),
     ]

@@ -71,7 +71,7 @@ from queueing.service import Queues
 from queueing.stalls.pictures import Pictures
 from queueing.stalls.service import Defaults, Stalls
 from queueing.store import REMINDER
-from server.cabinets import RHYTHMS, CabinetSide
+from server.cabinets import RHYTHMS, CabinetSide, documented_routes
 from server.cabinets import WATCHED as CABINETS_WATCHED
 from server.clock import now as system_now
 from server.config import Config
@@ -316,7 +316,9 @@ class App:
     def _build_http(self) -> None:
         config = self.config
         self.http_figures = HttpFigures()
-        self.figures = Figures(self.db, self.hub, self.runners, self.outbox, self.http_figures)
+        self.figures = Figures(
+            self.db, self.hub, self.runners, self.outbox, self.http_figures, self.cabinets
+        )
         self.dialect = Dialect(
             people=self.people,
             sessions=self.sessions,
@@ -580,6 +582,7 @@ def openapi_text() -> str:
         *rest_payments.routes(nothing),
         *rest_admin.routes(nothing, nothing, nothing),
         *rest_alerts.routes(nothing),
+        *documented_routes(),
         *operations.routes(nothing, nothing),
     ]
     text = msgspec.json.format(msgspec.json.encode(openapi.document(routes)), indent=2)

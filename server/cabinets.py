@@ -39,6 +39,7 @@ from devices.presence import store as presence_store
 from devices.presence.model import Times
 from devices.presence.service import Presence
 from devices.presence.store import ASKS, FLAPPING_ALERT, LOOKS, OFFLINE_ALERT
+from devices.reports.model import Gauges
 from devices.reports.rules.store import KINDS
 from devices.reports.service import Reports
 from devices.sessions import store as session_store
@@ -108,7 +109,7 @@ class CabinetSide:
         self._now = now
         self._openid_of = openid_of
         self.scores = scores
-        self.vendors = _vendors(config, now)
+        self.vendors = vendors_of(config, now)
         self.erp = Erp(config.erp.url, config.erp.token) if config.erp.url else None
         secret = config.server.secret
         codes = QrCodes(secret, f"{config.base_url}/h5/cabinet/?c=")
@@ -145,6 +146,8 @@ class CabinetSide:
             self.orders.send_back,
         )
         self.reports = Reports(db)
+        # As they were at the last look.
+        self.gauges = Gauges()
         self.inbox = Inbox(db, self.vendors, beside(self.cabinets.handle, self.stock), pull=PULL)
 
     # What the app is to do
@@ -172,10 +175,18 @@ class CabinetSide:
 
     def watches(self) -> list[Watch]:
         """Of the database alone: they are quick, and nothing of a vendor's holds them up."""
-        return [Watch(LOOKS, self.presence.look, 1), Watch("thresholds", self._see_thresholds, 60)]
+        return [
+            Watch(LOOKS, self.presence.look, 1),
+            Watch("thresholds", self._see_thresholds, 60),
+            Watch("gauges", self.read_gauges, 15),
+        ]
 
     async def _see_thresholds(self) -> None:
         await self.reports.watch()
+
+    async def read_gauges(self) -> None:
+        """For the metrics, which are told without waiting for anything."""
+        self.gauges = await self.reports.gauges()
 
     def outward(self) -> list[tuple[Watch, ...]]:
         """Watches that speak with others, each tuple by a runner of its own."""
@@ -208,7 +219,22 @@ class CabinetSide:
         return await self.db.read(_snapshot, session, stream)
 
 
-def _vendors(config: Config, now: Callable[[], Millis]) -> dict[str, CabinetVendor]:
+def documented_routes() -> list[Route]:
+    """The routes for people, with nothing behind them, in the order in which an app has them."""
+    nothing: Any = None
+    return [
+        *rest_cabinets.routes(nothing, nothing),
+        *rest_cabinet_orders.routes(nothing, nothing),
+        *rest_fleet.routes(nothing),
+        *rest_live.routes(nothing),
+        *rest_goods.routes(nothing, nothing, nothing, now=nothing),
+        *rest_desk.routes(nothing, nothing, nothing),
+        *rest_reports.routes(nothing, nothing),
+    ]
+
+
+def vendors_of(config: Config, now: Callable[[], Millis]) -> dict[str, CabinetVendor]:
+    """By code, those that are set."""
     given = config.xiaomai
     if not given.url:
         return {}

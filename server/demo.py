@@ -88,11 +88,13 @@ async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
         running = await wiring.start(config)
         await seed(running.stalls, running.people)
         await seed_cabinets(running.cabinets, running.people, xiaomai.cabinets)
-        token = await _sign_in(running.people)
+        seller = await _sign_in(running.people, "demo-seller-1")
+        admin = await _sign_in(running.people, ADMIN_OPENID)
         if rush:
             processes.append(await _start_rush(config, wechat.url))
             processes.append(await _start_shoppers(config, wechat, xiaomai))
-        click.echo(_addresses(config, wechat.url, token))
+        click.echo(_addresses(config, wechat.url, seller))
+        click.echo(_cabinet_addresses(config, admin))
         await stop.wait()
     finally:
         for process in reversed(processes):
@@ -163,8 +165,8 @@ async def seed(stalls: Stalls, people: People) -> None:
         await stalls.sign_up(seller, phone=phone, name=name, person=f"店主{number}")
 
 
-async def _sign_in(people: People) -> str:
-    opened = await people.sign_in("seller", f"sim:demo-seller-1:{secrets.token_hex(4)}")
+async def _sign_in(people: People, openid: str) -> str:
+    opened = await people.sign_in("seller", f"sim:{openid}:{secrets.token_hex(4)}")
     return opened.jwt
 
 
@@ -262,6 +264,21 @@ def _addresses(config: Config, wechat: str, token: str) -> str:
         f"  WebSocket {socket_url} — paste:",
         f"    {first}",
         f"    {then}",
+        "",
+    )
+    return "\n".join(lines)
+
+
+def _cabinet_addresses(config: Config, token: str) -> str:
+    admin = f"{config.base_url}/api/v1/admin"
+    header = f"-H 'Authorization: Bearer {token}'"
+    lines: Sequence[str] = (
+        "  Cabinets 智能柜, as an administrator: what was taken, and what was charged for it;",
+        f"    curl '{admin}/cabinet-orders' {header}",
+        "  how the cabinets are; and on the WebSocket above, as it happens:",
+        f"    curl '{admin}/devices/live' {header}",
+        '    {"id":1,"type":"auth","token":"' + token + '"}',
+        '    {"id":2,"type":"subscribe","topic":"cabinets"}',
         "",
         "  Ctrl-C stops everything; the data stays in var/demo/.",
         "",

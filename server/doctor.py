@@ -4,8 +4,11 @@ import secrets
 
 from accounts.model import App, AppNotConfigured, WeChatRefused, WeChatUnavailable
 from accounts.wechat import MiniProgram
+from commerce.erp import Erp, ErpError
+from devices.vendors.port import CabinetVendor, VendorError
 from payments.gateway import GatewayError
 from payments.wechat.v3 import WeChatPayV3
+from server.cabinets import vendors_of
 from server.clock import now
 from server.config import Config
 from server.doorbell import Doorbell
@@ -20,7 +23,8 @@ Finding = tuple[str, bool, str]
 
 async def examine(config: Config) -> list[Finding]:
     """Look at each part, one after another."""
-    return [*await _own(config), await _wechatpay(config)]
+    outside = [await _wechatpay(config), await _xiaomai(config), await _erp(config)]
+    return [*await _own(config), *outside]
 
 
 async def _own(config: Config) -> list[Finding]:
@@ -117,3 +121,36 @@ async def _echo(v3: WeChatPayV3) -> tuple[bool, str]:
     if not echo.has_decrypted:
         return False, "does not read what we seal for it"
     return True, "takes our signature, and we read its own"
+
+
+async def _xiaomai(config: Config) -> Finding:
+    """It is asked, with our signature, how a cabinet is that it cannot know."""
+    vendor = vendors_of(config, now).get("xiaomai")
+    if vendor is None:
+        return "xiaomai", True, "off: no url is set"
+    try:
+        is_well, word = await _knock(vendor)
+    finally:
+        await vendor.close()
+    return "xiaomai", is_well, word
+
+
+async def _knock(vendor: CabinetVendor) -> tuple[bool, str]:
+    try:
+        await vendor.status([f"doctor-{secrets.token_hex(4)}"])
+    except VendorError as error:
+        return False, str(error)
+    return True, "takes our signature"
+
+
+async def _erp(config: Config) -> Finding:
+    if not config.erp.url:
+        return "erp", True, "off: no url is set"
+    erp = Erp(config.erp.url, config.erp.token)
+    try:
+        page = await erp.goods(limit=1)
+    except ErpError as error:
+        return "erp", False, str(error)
+    finally:
+        await erp.close()
+    return "erp", True, "takes our token" + ("" if page.goods else ", and has no goods")

@@ -185,6 +185,11 @@ class Runner:
         """Run the body; (result, error) as texts for the record."""
         try:
             result = await job.run()
+        except DatabaseError as error:
+            # No mistake of the job's: it is tried again, and says no more than that.
+            self.failures += 1
+            log.warning("job %s could not reach the database: %s", job.name, error)
+            return "", f"{type(error).__name__}: {error}"
         except Exception as error:
             # One of the three doors: a job's failure is recorded, the others go on.
             self.failures += 1

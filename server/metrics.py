@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from handlers.hub import Hub
 from handlers.routing import Route
+from server.cabinets import CabinetSide
 from server.jobs import Runner
 from server.outbox import Outbox
 from sql.database import Database
@@ -50,13 +51,20 @@ class Figures(Collector):
     """All metrics of one server."""
 
     def __init__(
-        self, db: Database, hub: Hub, runners: list[Runner], outbox: Outbox, http: HttpFigures
+        self,
+        db: Database,
+        hub: Hub,
+        runners: list[Runner],
+        outbox: Outbox,
+        http: HttpFigures,
+        cabinets: CabinetSide,
     ) -> None:
         self._db = db
         self._hub = hub
         self._runners = runners
         self._outbox = outbox
         self._http = http
+        self._cabinets = cabinets
         self._events: dict[str, int] = {}
 
     def told(self, events: list[Event]) -> None:
@@ -68,6 +76,8 @@ class Figures(Collector):
         yield from self._sockets()
         yield from self._database()
         yield from self._requests()
+        yield from self._callbacks()
+        yield from self._gauges()
         events = CounterMetricFamily("callme_events", "Committed events.", labels=["name"])
         for name, count in sorted(self._events.items()):
             events.add_metric([name], count)
@@ -89,6 +99,34 @@ class Figures(Collector):
         for reason in ("slow", "dead", "broken", "fast"):
             dropped.add_metric([reason], getattr(counters, f"dropped_{reason}"))
         yield dropped
+
+    def _callbacks(self) -> Iterator[Metric]:
+        inbox = self._cabinets.inbox
+        callbacks = CounterMetricFamily(
+            "callme_callbacks", "Callbacks of cabinets' platforms.", labels=["vendor", "outcome"]
+        )
+        for (vendor, outcome), count in sorted(inbox.counts.items()):
+            callbacks.add_metric([vendor, outcome], count)
+        yield callbacks
+        yield _gauge("callme_inbox_waiting", "Callbacks kept and not worked off.", inbox.waiting)
+        lag_s = inbox.lag_ms / 1000
+        yield _gauge("callme_inbox_lag_seconds", "How long the oldest of them waits.", lag_s)
+
+    def _gauges(self) -> Iterator[Metric]:
+        """As they were at the last look, some seconds ago."""
+        found = self._cabinets.gauges
+        for name, text, label, counts in (
+            ("devices", "Cabinets in stores.", "link", found.links),
+            ("door_sessions", "Sessions at doors that are not over.", "state", found.sessions),
+            ("cabinet_orders_open", "Orders that are not settled.", "state", found.orders),
+            ("cabinet_orders_hour", "Orders of the last hour.", "state", found.ordered),
+            ("payment_attempts", "The last thousand attempts to pay.", "state", found.attempts),
+            ("exceptions_open", "What waits for a person.", "kind", found.exceptions),
+        ):
+            family = GaugeMetricFamily(f"callme_{name}", text, labels=[label])
+            for value, count in sorted(counts.items()):
+                family.add_metric([value], count)
+            yield family
 
     def _database(self) -> Iterator[Metric]:
         yield _counter("callme_commits", "Transactions committed.", self._db.commits)

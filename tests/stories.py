@@ -11,6 +11,8 @@ A story is a list of steps:
     {"who": "WeChat", "tells": "/notify/…", "xml": {…}, "status": 200, "answer": {…}}
     {"seconds": 3}                      time passes
 
+What happens at a cabinet and on WeChat's own pages is told in steps of tests/street_stories.py.
+
 `<token>` and `<key>` are those of who speaks; any other `<name>` is learned when it first comes and
 must be the same from then on, except `<request_id>`, which is new each time, and `<sign>`, which
 WeChat makes of what it tells. Among the tags of XML they are shown in square brackets.
@@ -26,10 +28,12 @@ from urllib.parse import urlencode
 from server.app import App
 from simulators.wechat.pay.merchant import API_V2_KEY
 from simulators.wechat.pay.signing import SignType, sign_v2
+from tests import street_stories
 from tests.clock import Clock
 from tests.edge.web import Web
 from tests.handlers.live import Client
 from tests.payments.wechat.speech import fields_of
+from tests.street_stories import Street, is_beside
 
 WIRE = Path(__file__).parent / "wire"
 PLACEHOLDER = re.compile(r"<([a-z_]+)>")
@@ -51,9 +55,11 @@ def read(name: str) -> list[Step]:
 class Stage:
     """One server, its people, and what placeholders mean so far."""
 
-    def __init__(self, app: App, clock: Clock) -> None:
+    def __init__(self, app: App, clock: Clock, street: Street | None = None) -> None:
+        """street: with a cabinet on it, for the stories in which somebody shops."""
         self._app = app
         self._clock = clock
+        self._street = street
         self._known: dict[str, str] = {}
         self._people: dict[str, dict[str, str]] = {}
         self._sockets: dict[str, Client] = {}
@@ -62,8 +68,12 @@ class Stage:
     async def play(self, steps: list[Step]) -> None:
         """Do every step. Raises AssertionError where something else is heard."""
         for step in steps:
-            if "seconds" in step:
+            if self._street is not None and is_beside(step):
+                await self._street.act(await self._filled("beside", step))
+            elif "seconds" in step:
                 self._clock.advance(seconds=step["seconds"])
+                if self._street is not None:
+                    await self._street.pass_by(step["seconds"])
             elif "asks" in step:
                 await self._ask(step)
             elif "query" in step:
@@ -93,6 +103,8 @@ class Stage:
                 headers=headers.items(),
                 token=(await self._person(who)).get("token", ""),
             )
+        if self._street is not None:
+            await self._street.settle()
         if "type" in step:
             kind = {"status": answer.status, "type": answer.header("content-type")}
             self._compare(who, {name: step[name] for name in kind}, kind)
@@ -216,6 +228,8 @@ def as_text(steps: list[Step]) -> str:
 
 
 def _lines(step: Step) -> list[str]:
+    if is_beside(step):
+        return ["", street_stories.line(step), ""]
     if "seconds" in step:
         return ["", f"({step['seconds']} seconds later)", ""]
     who = step["who"]

@@ -65,6 +65,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     made_at: Millis
 
 
+class Gauges(msgspec.Struct, frozen=True, kw_only=True):
+    """How it is now, each a number by name, for those who watch the server.
+
+    sessions, exceptions: that are not over, by state and by kind. orders: not settled yet, by
+    state; ordered: of the last hour. attempts: the latest to pay through WeChat.
+    """
+
+    links: Mapping[str, int] = {}
+    sessions: Mapping[str, int] = {}
+    orders: Mapping[str, int] = {}
+    ordered: Mapping[str, int] = {}
+    attempts: Mapping[str, int] = {}
+    exceptions: Mapping[str, int] = {}
+
+
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """When something is an alert. permille: thousandths.
 

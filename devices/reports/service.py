@@ -8,7 +8,7 @@ from typing import Final
 
 from accounts.audit.model import By
 from devices.reports import store
-from devices.reports.model import Group, Report, Sales, Thresholds
+from devices.reports.model import Gauges, Group, Report, Sales, Thresholds
 from devices.reports.rules.store import watch
 from devices.reports.sheet import as_xlsx
 from devices.reports.statistics.store import Wanted, sales
@@ -58,6 +58,9 @@ class Reports:
         return report, await asyncio.to_thread(as_xlsx, report)
 
     # Watching
+
+    async def gauges(self) -> Gauges:
+        return await self._db.read(store.gauges)
 
     async def watch(self) -> str:
         """A watch: what crosses a threshold is an alert as long as it does."""

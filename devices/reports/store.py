@@ -7,14 +7,26 @@ import msgspec
 from sqlalchemy import and_, func, or_, select
 
 from accounts.audit.model import By
+from devices.desk.model import UNDECIDED
 from devices.fleet.store import scope_of
-from devices.reports.model import Report, ReportKind, ReportNotFound, ReportsOfAll, SalesRow
+from devices.orders.model import OrderState
+from devices.presence.store import count_links
+from devices.reports.model import (
+    Gauges,
+    Report,
+    ReportKind,
+    ReportNotFound,
+    ReportsOfAll,
+    SalesRow,
+)
 from devices.reports.statistics.store import Wanted, sales_of
+from devices.sessions.model import FINAL, State
 from payments.model import AttemptState, day_bounds
 from sql.tables.commerce import reports, sales
 from sql.tables.core import job_runs, outbox
 from sql.tables.devices import (
     cabinet_exceptions,
+    cabinet_orders,
     callback_inbox,
     complaints,
     devices,
@@ -26,6 +38,31 @@ from sql.transaction import Tx, insert_missing
 Figures = dict[str, Any]
 
 GOODS_MAX: Final = 50
+
+
+# ---------------------------------------------------------------- now
+
+HOUR_MS: Final = 3_600_000
+# Of as many the share that succeeded is worth looking at, however long that took.
+ATTEMPTS: Final = 1000
+
+_UNSETTLED: Final = (
+    OrderState.PUSHED, OrderState.REVIEW, OrderState.CHARGING, OrderState.UNPAID,
+)  # fmt: skip
+
+
+def gauges(tx: Tx) -> Gauges:
+    """By indexes alone: it is asked for every few seconds."""
+    s, o, a, e = door_sessions.c, cabinet_orders.c, payment_attempts.c, cabinet_exceptions.c
+    latest = select(a.id).order_by(a.id.desc()).limit(ATTEMPTS).subquery()
+    return Gauges(
+        links=count_links(tx),
+        sessions=_counts(tx, s.state, s.state.in_(sorted(set(State) - FINAL))),
+        orders=_counts(tx, o.state, o.state.in_(_UNSETTLED)),
+        ordered=_counts(tx, o.state, o.ordered_at >= tx.now - HOUR_MS),
+        attempts=_counts(tx, a.state, a.id >= select(func.min(latest.c.id)).scalar_subquery()),
+        exceptions=_counts(tx, e.kind, e.state.in_(sorted(UNDECIDED))),
+    )
 
 
 # ---------------------------------------------------------------- figures of a day

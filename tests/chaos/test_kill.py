@@ -15,7 +15,8 @@ from tests.chaos.load import Load
 pytestmark = pytest.mark.torture
 
 CYCLES = 20
-START_MAX_S = 5.0
+# Not how fast it is, which benchmark P12 tells, but that it waits for nothing: the machine is busy.
+START_MAX_S = 20.0
 STALLS = 600
 
 

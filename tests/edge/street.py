@@ -81,7 +81,6 @@ class Street:
 
     async def build(self, members: Mapping[str, int]) -> None:
         """members: the account of whoever shops, by place."""
-        await self.side.goods.sync()
         self.members = dict(members)
         for place, code in STORES.items():
             values = {"code": code, "name": f"store {place}", "type": "kids", "property": "own",
@@ -90,6 +89,11 @@ class Street:
             await self.side.members.change_own(
                 self.members[place], username=f"member {place}", phone=PHONES[place]
             )
+
+    async def open_shop(self) -> None:
+        """There are goods, and everybody has bought something."""
+        await self.side.goods.sync()
+        for place in STORES:
             await self.order(place)
 
     async def keep(self, account_id: int) -> None:

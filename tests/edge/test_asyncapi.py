@@ -11,11 +11,18 @@ import msgspec
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from devices.orders.model import OrderState
+from devices.presence.store import LINK, REPORTED
+from devices.sessions import store as sessions
+from devices.sessions.model import State as DoorState
 from handlers import clients, connection, framing, transport
 from handlers.frames import read_envelope
 from queueing.model import SYSTEM, Actor
+from sql.database import Tx
+from sql.events import heads
 from tests.clock import Clock
 from tests.edge.money import FEN, MUCH_FEN
+from tests.edge.street import SYSTEM as BY
 from tests.edge.test_authorisation import SUBSCRIPTIONS
 from tests.edge.world import World
 from tests.handlers.live import Client
@@ -167,11 +174,19 @@ def test_every_query_of_the_old_dialect_is_described(world: World) -> None:
 
 # What is told on the account's own stream, and not on a stall's.
 PAYMENTS = {"payment.succeeded", "payment.returned", "payment.refunded"}
+# The doors, those who were at them, and the back office.
+CABINETS = {
+    *(f"door.{state}" for state in DoorState),
+    *(f"cabinet_order.{state}" for state in OrderState),
+    *("door.reminder", LINK, REPORTED, "device.changed"),
+    *("complaint.opened", "complaint.resolved", "tickets.changed"),
+}
 
 
 def told_in_the_source(package: str = "queueing") -> set[str]:
     """The names of events: the texts that are given to whatever drafts one."""
-    drafting = {"_tell", "announce", "_staff_line", "_tell_changed", "Line", "tell"}
+    drafting = {"_tell", "announce", "_staff_line", "_tell_changed", "Line", "News", "tell", "say"}
+    drafting |= {"tell_accounts", "tell_office"}
     names = set()
     for path in (TOP / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -195,7 +210,9 @@ def test_every_event_is_described() -> None:
     told = {event_name(message) for message in messages_of("tell")}
 
     assert told_in_the_source("payments") == PAYMENTS
-    assert told == told_in_the_source() | PAYMENTS | {"stall.quiet"}
+    assert "door.reminder" in told_in_the_source("devices") <= CABINETS
+    assert told_in_the_source("commerce") == {"tickets.changed"}
+    assert told == told_in_the_source() | PAYMENTS | CABINETS | {"stall.quiet"}
 
 
 async def live_through_everything(world: World, clock: Clock) -> None:
@@ -251,6 +268,58 @@ async def test_every_event_is_told_as_described_and_nobody_hears_a_note(
     assert heard[board] == (told_in_the_source() - hidden) | {"stall.quiet"}
     board.hang_up()
     staff.hang_up()
+
+
+async def shop_for_a_day(world: World) -> None:
+    """Cabinets and those at them, of whom all is told that can be without much ado."""
+    street, side, app = world.street, world.app.cabinets, world.app
+    await street.open_shop()
+    device = await street.device("A")
+    await side.presence.lock(device.id, by=BY, reason="a look")
+    await side.fleet.set_service(device.id, "maintenance", by=BY, reason="a look")
+    await street.session("A")
+    order_id = await street.order("A", is_paid=False)
+    await side.orders.waive(order_id, reason="sorry", by=BY)
+    complaint_id, _ = await street.complaint("A")
+    await side.complaints.resolve(complaint_id, refund_fen=1, reason="sorry", by=BY)
+    await street.mend()
+    await app.db.write(remind, world.people["diner"].account_id)
+
+
+def remind(tx: Tx, account_id: int) -> None:
+    session = sessions.last_of(tx, account_id)
+    assert session is not None
+    sessions.say(tx, session, "door.reminder", "the door is open")
+
+
+async def test_doors_are_told_as_described_and_to_whom_they_concern(world: World) -> None:
+    office = await (await Client.connect(world.app.port)).sign_in(world.people["owner"].token)
+    shopper = await (await Client.connect(world.app.port)).sign_in(world.people["diner"].token)
+    stranger = await (await Client.connect(world.app.port)).sign_in(world.people["rival"].token)
+    for client, topic in ((office, "cabinets"), (shopper, "me"), (stranger, "me")):
+        await client.listen(topic)
+
+    await shop_for_a_day(world)
+
+    heard: dict[Client, set[str]] = {office: set(), shopper: set()}
+    ends = {office: "cabinets", shopper: f"account:{world.people['diner'].account_id}"}
+    for client, stream in ends.items():
+        found = await world.app.db.read(heads, [stream])
+        seq = 0
+        while seq < found[stream].seq:
+            event = await client.event()
+            seq = event["seq"]
+            heard[client].add(event["name"])
+            validate(payload(event["name"]), event)
+    doors = {"door.requested", "door.opening", "door.open", "door.closed", "door.settling"}
+    ended = {"door.paid", "door.unpaid", "door.no_purchase"}
+    assert heard[office] - ended == doors | {LINK, "device.changed", "complaint.opened"}
+    bought = {"cabinet_order.paid", "cabinet_order.unpaid", "cabinet_order.waived"}
+    told = {"complaint.resolved", "tickets.changed", "door.reminder"}
+    assert heard[shopper] - ended == doors | bought | told
+    assert (await stranger.ask("ping"))["type"] == "pong"
+    for client in (office, shopper, stranger):
+        client.hang_up()
 
 
 async def test_an_account_is_told_of_its_payments(world: World) -> None:

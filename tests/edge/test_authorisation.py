@@ -552,13 +552,13 @@ async def _of_street(world: World, who: str, what: str) -> dict[str, list[Target
     """Of what is in store A, and the one who shops there; foreign is what is of B."""
     places = ("B", "A") if who == SHOPPERS["B"] else ("A", "B")
     own, foreign = [await _at(world, what, place) for place in places]
-    return {"own": [own], "foreign": [foreign], "missing": [_nowhere(world, what)]}
+    return {"own": [own], "foreign": [foreign], "missing": [nowhere(world, what)]}
 
 
-def _nowhere(world: World, what: str) -> Target:
+def nowhere(world: World, what: str) -> Target:
     ids = ("store_id", "device_id", "session_id", "order_id", "exception_id", "complaint_id",
            "member_id", "good_id", "batch_id", "report_id")  # fmt: skip
-    missing = Target(**dict.fromkeys(ids, MISSING))
+    missing = msgspec.structs.replace(Target(), **dict.fromkeys(ids, MISSING))
     # A cabinet that is not there is put into a store that is.
     is_bound = what in {"loose", "device"}
     store_id = world.street.stores["A"] if is_bound else MISSING
@@ -591,7 +591,7 @@ async def _at(world: World, what: str, place: str) -> Target:
         "batch": lambda: _named(batch_id=street.batch()),
         "report": lambda: _named(report_id=street.report()),
     }
-    return Target(**await made[what]())
+    return msgspec.structs.replace(Target(), **await made[what]())
 
 
 async def _named(**ids: int | Awaitable[int]) -> dict[str, int]:
@@ -775,6 +775,7 @@ async def test_rest_is_as_its_table_says(world: World, web: Web, rows: list[Row]
             await world.refresh(cell.who)
         return Reply(str(answer.status), _told(answer))
 
+    await world.street.open_shop()
     assert await Trial(world, ask).run(rows) == ""
 
 

@@ -1,14 +1,22 @@
 """Every refusal of the rules has a status of its own; none is taken for our own mistake."""
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from accounts.model import AccountsError
+from commerce.goods.model import GoodsError
+from commerce.members.model import MemberError
+from commerce.sales.model import SalesError
+from devices.flow.model import LastSettling, UnpaidOrder
+from devices.model import CabinetError
 from handlers.errors import REFUSALS
 from payments.gateway import Reaction
 from payments.model import PaymentError, PaymentPending, PaymentRefused
+from payments.scores.model import ScoreRefused
 from queueing.model import QueueError
 from queueing.stalls import model as stalls
 from sql.errors import DatabaseError
@@ -27,11 +35,20 @@ OLD_ONLY = {
 BEHIND_THE_EDGE = {"UnfitArgument"}
 
 
+# As much of one as a refusal speaks of.
+AN_ORDER: Any = SimpleNamespace(id=1, no="CO1", due_fen=2, net_fen=1)
+
 # Those that are made of more than a text.
 ARGUMENTS: dict[type[Exception], Callable[[], Exception]] = {
     PaymentPending: lambda: PaymentPending("a number", 0),
     PaymentRefused: lambda: PaymentRefused("NO_AUTH", Reaction.STOP),
+    ScoreRefused: lambda: ScoreRefused("NO_AUTH", Reaction.STOP),
+    UnpaidOrder: lambda: UnpaidOrder(AN_ORDER),
+    LastSettling: lambda: LastSettling(5.0),
 }
+
+FAMILIES = (QueueError, AccountsError, PaymentError, CabinetError, GoodsError, SalesError,
+            MemberError, DatabaseError, KeyReused)  # fmt: skip
 
 
 def leaves(kind: type[Exception]) -> list[type[Exception]]:
@@ -43,11 +60,11 @@ def leaves(kind: type[Exception]) -> list[type[Exception]]:
     "kind",
     [
         leaf
-        for base in (QueueError, AccountsError, PaymentError, DatabaseError, KeyReused)
+        for base in FAMILIES
         for leaf in leaves(base)
         if leaf not in OLD_ONLY and leaf.__name__ not in BEHIND_THE_EDGE
     ],
-    ids=lambda kind: kind.__name__,
+    ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
 )
 def test_a_refusal_has_a_status(kind: type[Exception]) -> None:
     problem = REFUSALS.problem(ARGUMENTS.get(kind, lambda: kind("why"))())
@@ -55,6 +72,14 @@ def test_a_refusal_has_a_status(kind: type[Exception]) -> None:
     assert problem is not None
     assert problem.status in {400, 401, 403, 404, 409, 422, 502, 503}
     assert "." in problem.code
+
+
+def test_every_code_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+    codes = {str(getattr(kind, "code", "")) for kind in REFUSALS.kinds} - {""}
+
+    assert len(codes) > 100
+    assert {code for code in codes if f"`{code}`" not in page} == set()
 
 
 async def test_a_phone_that_another_stall_has_is_refused(world: World, web: Web) -> None:

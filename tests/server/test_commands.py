@@ -14,12 +14,15 @@ from sqlalchemy import update
 
 from payments.store import owe
 from server.app import openapi_text
+from simulators.erp import Erp
 from simulators.wechat import WeChat
 from simulators.wechat.pay.faults import AnswerFault, PayFault
+from simulators.xiaomai import Xiaomai
 from sql.database import Tx, open_database
 from sql.tables.payments import debts
 from tests.chaos.cluster import run_py, settings
 from tests.clock import Clock
+from tests.edge.street import street_settings
 from tests.servers import MariaDB, Redis
 
 MERCHANT_KEY = "CALLME_WECHATPAY__MERCHANT_KEY_FILE"
@@ -118,9 +121,70 @@ async def test_the_doctor_finds_everything_well(operator: Operator) -> None:
     done = await operator.types("doctor")
 
     assert done.code == 0, done.output + done.errors
-    assert [line.split("  ")[0] for line in done.output.splitlines()] == ["ok"] * 4
+    assert [line.split("  ")[0] for line in done.output.splitlines()] == ["ok"] * 6
     assert "gives us a token" in done.output
-    assert "ok    wechat pay: off" in done.output
+    for part in ("wechat pay", "xiaomai", "erp"):
+        assert f"ok    {part}: off" in done.output
+
+
+async def test_the_doctor_asks_the_cabinets_platform_and_the_erp(
+    operator: Operator, street: dict[str, str], platform: Xiaomai
+) -> None:
+    done = await operator.types("doctor", **street)
+
+    assert done.code == 0, done.output + done.errors
+    assert "ok    xiaomai: takes our signature\n" in done.output
+    assert "ok    erp: takes our token\n" in done.output
+    # Of a cabinet that it cannot know.
+    assert [(call.endpoint, call.code) for call in platform.calls] == [("device/status", 2001)]
+
+
+async def test_the_doctor_says_what_the_platform_and_the_erp_do_not_take(
+    operator: Operator, street: dict[str, str]
+) -> None:
+    wrong = {"CALLME_XIAOMAI__SECRET": "another secret", "CALLME_ERP__TOKEN": "another token"}
+
+    done = await operator.types("doctor", **street | wrong)
+
+    assert done.code == 1
+    assert "FAIL  xiaomai: " in done.output
+    assert "FAIL  erp: HTTP 401" in done.output
+    assert "another" not in done.output + done.errors
+
+
+async def test_the_doctor_says_which_of_them_does_not_answer(
+    operator: Operator, street: dict[str, str], platform: Xiaomai, erp: Erp
+) -> None:
+    await platform.stop()
+    await erp.stop()
+
+    gone = await operator.types("doctor", **street)
+
+    assert gone.code == 1
+    assert "FAIL  xiaomai: " in gone.output
+    assert "FAIL  erp: " in gone.output
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[Xiaomai]:
+    """By the clock on the wall, as the doctor is."""
+    sim = Xiaomai()
+    await sim.start()
+    yield sim
+    await sim.stop()
+
+
+@pytest.fixture
+async def erp() -> AsyncIterator[Erp]:
+    sim = Erp()
+    await sim.start()
+    yield sim
+    await sim.stop()
+
+
+@pytest.fixture
+def street(platform: Xiaomai, erp: Erp) -> dict[str, str]:
+    return street_settings(platform, erp)
 
 
 def paid_by(wechat: WeChat) -> dict[str, str]:

@@ -172,10 +172,10 @@ async def test_a_failure_is_recorded_and_tried_again_soon(
     assert process.runner.failures == 1
 
 
-async def test_a_job_that_waits_for_the_database_is_a_failure_like_any_other(
+async def test_a_job_that_cannot_reach_the_database_failed_and_says_so_without_a_trace(
     db: Database, clock: Clock, work: Work, expect_log: Callable[[str], None]
 ) -> None:
-    expect_log("job work failed")
+    expect_log("job work could not reach the database: away")
     work.error = DatabaseUnavailable("away")
 
     process = await Process(db, clock, work).begin()

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -159,7 +160,8 @@ def decided(
 TABLES = ("cabinet_orders", "order_revisions", "order_charges", "ledger_journals", "sales")
 
 
-@settings(max_examples=12)
+@pytest.mark.timeout(400)
+@settings(max_examples=6)
 @given(st.randoms(use_true_random=False), st.integers(1, 25))
 def test_any_life_of_an_order_keeps_its_promises(chance: random.Random, steps: int) -> None:
     async def run() -> None:

@@ -289,7 +289,7 @@ def note(tx: Tx, what: str, subject: int) -> None:
 
 
 def read_notes(tx: Tx) -> list[tuple[str, int]]:
-    query = text("SELECT text, subject FROM incidents WHERE kind = 'test' ORDER CLERK id")
+    query = text("SELECT text, subject FROM incidents WHERE kind = 'test' ORDER BY id")
     return [(row.text, int(row.subject)) for row in tx.execute(query)]
 
 
