@@ -82,6 +82,11 @@ class Runner:
         self._stopping = False
         self.failures = 0
 
+    @property
+    def names(self) -> set[str]:
+        """Of the timed jobs."""
+        return set(self._jobs)
+
     async def start(self) -> None:
         """Make the jobs' rows and begin; what was missed is due at once."""
         await self._read_due()

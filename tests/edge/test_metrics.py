@@ -1,6 +1,7 @@
 """/metrics tells how doors, orders, callbacks and payments are."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,21 @@ async def test_what_is_at_the_doors_is_in_the_figures(world: World, web: Web) ->
     assert [found[name] for name in refused] == [1]
     assert 'vendor="xiaomai"' in refused[0]
     assert found["callme_inbox_waiting"] == found["callme_inbox_lag_seconds"] == 0
+
+
+async def test_the_page_of_operations_names_every_figure_and_every_job(
+    world: World, web: Web
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    answer = await web.ask("GET", "/metrics")
+
+    names = re.findall(r"^# HELP (callme_\w+)", answer.body.decode(), re.MULTILINE)
+
+    assert len(names) > 20
+    assert [name for name in names if f"`{name}`" not in page and f"`{name}{{" not in page] == []
+    jobs = world.app.jobs.names
+    assert {"order-pull", "reports", "months"} <= jobs
+    assert {job for job in jobs if f"`{job}`" not in page} == set()
 
 
 async def test_the_watch_reads_them_by_itself(world: World) -> None:

@@ -7,15 +7,29 @@ before, put rows into its tables, upgrade, and look at what has become of them.
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import (
+    Column,
+    Connection,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    insert,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from sql import migrate, revision
@@ -23,6 +37,7 @@ from sql.database import Database, open_database
 from sql.errors import DatabaseUnavailable, NotMigrated
 from sql.sqlite import _engine
 from sql.tables import metadata
+from sql.triggers import missing_triggers
 from tests.clock import Clock
 from tests.empty_databases import mariadb_url, sqlite_url
 from tests.sql import notes
@@ -294,3 +309,86 @@ async def test_a_process_that_migrates_for_ever_is_not_waited_for(
 
     await database.migrate()
     await database.close()
+
+
+# ---------------------------------------------------------------- to a newer version, in use
+
+
+def a_row(table: Table, number: int = 1) -> dict[str, Any]:
+    """Something in every column: the number, alone or at the end of a text."""
+    return {column.name: a_value(column, number) for column in table.columns}
+
+
+def a_value(column: Column[Any], number: int) -> object:
+    if isinstance(column.type, LargeBinary):
+        return b"%d" % number
+    if isinstance(column.type, String):
+        return column.name[: (column.type.length or 64) - 1] + str(number)
+    return number
+
+
+def all_rows(connection: Connection, tables: Iterable[Table]) -> dict[str, list[object]]:
+    return {
+        table.name: [tuple(row) for row in connection.execute(select(table))] for table in tables
+    }
+
+
+def test_every_row_from_before_cabinets_is_there_afterwards(upgrade: Upgrade) -> None:
+    upgrade.to("0002")
+    with connected(upgrade.url) as connection:
+        before = MetaData()
+        before.reflect(connection)
+        tables = [table for table in before.sorted_tables if table.name != "alembic_version"]
+        for table in tables:
+            connection.execute(insert(table), a_row(table))
+        connection.commit()
+        rows = all_rows(connection, tables)
+
+    upgrade.to("head")
+
+    assert len(rows) > 25
+    assert all(len(each) >= 1 for each in rows.values())
+    with connected(upgrade.url) as connection:
+        # By the columns there were: what has come besides has a default.
+        assert all_rows(connection, tables) == rows
+        assert migrate.drift(connection) == []
+        assert missing_triggers(connection) == []
+    assert upgrade.tables() >= {table.name for table in tables} | {"door_sessions", "sales"}
+
+
+def test_a_database_refuses_by_itself_what_must_never_be_at_a_door(upgrade: Upgrade) -> None:
+    upgrade.to("head")
+    with connected(upgrade.url) as connection:
+        for name, keys in NEVER_TWICE.items():
+            table = metadata.tables[name]
+            row = a_row(table)
+            connection.execute(insert(table), row)
+            connection.commit()
+            others = a_row(table, 2)
+            for key in keys:
+                # Another row in all but this.
+                again = {**others, **{each: row[each] for each in key}}
+                with pytest.raises(IntegrityError):
+                    connection.execute(insert(table), again)
+                connection.rollback()
+
+
+# One at a door and one door for a person; one opening and one command for a wish; one main order
+# of a session and one row of a vendor's order; one open exception, complaint and delivery.
+NEVER_TWICE: dict[str, list[tuple[str, ...]]] = {
+    "door_sessions": [("door_key",), ("user_key",), ("once_key",), ("request_id",), ("no",)],
+    "cabinet_orders": [("no",), ("session_key",), ("vendor", "vendor_order_no")],
+    "cabinet_exceptions": [("open_key",)],
+    "complaints": [("open_key",)],
+    "stores": [("code",)],
+    "devices": [("vendor", "code")],
+    "device_bindings": [("open_key",)],
+    "goods": [("sku",)],
+    "sales_batches": [("batch_no",)],
+    "sales": [("biz", "biz_no", "step", "line")],
+    "callback_inbox": [("vendor", "endpoint_id", "event_id")],
+    "order_charges": [("order_id", "kind", "n")],
+    "stock_moves": [("once_key",)],
+    "ticket_grants": [("once_key",)],
+    "reports": [("kind", "day")],
+}
