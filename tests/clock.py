@@ -37,4 +37,4 @@ class Clock:
 
     def set_ms(self, moment: int) -> None:
         """Turn to a moment as `now` gives it."""
-        self._now = NOON.fromtimestamp(moment / 1000, NOON.tzinfo)
+        self._now = datetime.fromtimestamp(0, NOON.tzinfo) + timedelta(milliseconds=moment)

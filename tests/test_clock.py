@@ -31,3 +31,13 @@ def test_the_clock_can_be_set(clock: Clock) -> None:
 
     with pytest.raises(ValueError, match="time zone"):
         clock.set(datetime(2026, 12, 1))  # noqa: DTZ001 - what is refused here
+
+
+def test_a_clock_goes_on_where_another_stands(clock: Clock) -> None:
+    other = Clock()
+    clock.advance(hours=13, seconds=0.123)
+
+    other.set_ms(clock.now())
+
+    assert other.now() == clock.now()
+    assert other.day() == "2026-11-21"

@@ -35,6 +35,16 @@ def test_an_expected_line_is_none_and_its_absence_is_a_complaint() -> None:
     assert watch.complaints() == ["expected log line never came: found"]
 
 
+def test_an_allowed_line_is_none_whether_it_comes_or_not() -> None:
+    watch = LogWatch()
+    watch.allow("lost$")
+    watch.allow("found")
+    logger = logging.getLogger("l")
+    watch.add(logger.makeRecord("l", logging.ERROR, "f", 1, "socket lost", (), None))
+
+    assert watch.complaints() == []
+
+
 def test_the_watch_sees_every_logger_however_it_is_set_up(
     log_watch: LogWatch, expect_log: Callable[[str], None]
 ) -> None:

@@ -38,7 +38,9 @@ def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> No
     if device is None:
         _unknown_device(tx, row, event)
         raise Quarantine(f"there is no device {event.device_code}")
-    presence.heard(tx, device.id, event, locked=device)
+    if not row.is_again:
+        # How a cabinet is now, no repeat can tell: it may be of a start that is long forgotten.
+        presence.heard(tx, device.id, event, locked=device)
     if isinstance(event, ORDER_EVENTS):
         _order(tx, row.vendor, event.order, rules)
     elif isinstance(event, DOOR_EVENTS):

@@ -103,7 +103,9 @@ def heard(tx: Tx, device_id: int, said: Said, *, locked: Device | None = None) -
     after = found.device
     is_sample = tx.now - (device.sampled_at or 0) >= SAMPLE_MS and after.reported_at == tx.now
     is_lost = tx.now - (written.last_seen_at or 0) >= _BEAT_LOST_MS
-    if not (found.is_changed or is_sample or is_lost):
+    # Without its start on record, what comes late of the one before would count as new.
+    is_restarted = after.boot_id != written.boot_id
+    if not (found.is_changed or is_sample or is_lost or is_restarted):
         _keep_beat(tx, beats, after)
         return
     if beats.pop(device_id, None) is not None:

@@ -129,7 +129,7 @@ class Books:
             of_day["amount_fen"] += sale["amount_fen"]
             of_day[f"{sale['paid_by']}_fen"] += sale["amount_fen"]
         theirs = self.world.erp.books.totals()
-        assert theirs.keys() == ours.keys()
+        assert theirs.keys() == ours.keys(), (theirs, ours)
         for date, sums in theirs.items():
             assert sums == {name: ours[date][name] for name in sums}, date
         assert sum(each["tickets"] for each in theirs.values()) == tickets

@@ -505,12 +505,13 @@ class Day:
         for seconds in (*(300,) * 2, *(1800,) * 2, *(7200,) * 4):
             await self.town.turn(seconds)
         await self.desk.mind_orders(share=0.2)
+        await self._decide_all()
         for _ in range(8):
             # Days are compared and sales are sent at night; what is late by a day comes.
+            was_over = await self._is_over()
             for _ in range(6):
                 await self.town.turn(14_400)
-            left = await self._decide_all()
-            if not left and await self._is_over():
+            if not await self._decide_all() and was_over:
                 return
         sessions = await self.town.boss.all_of("/admin/door-sessions")
         open_ones = [each for each in sessions if not each["is_over"] or each["state"] == "unpaid"]

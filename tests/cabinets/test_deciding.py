@@ -34,8 +34,7 @@ async def decide(town: Town, verb: str, **more: Any) -> Any:
 
 
 async def a_day(town: Town) -> None:
-    for _ in range(26):
-        await town.turn(3600)
+    await town.turn(90_000)
 
 
 async def test_without_an_order_it_comes_back_until_somebody_decides(one_town: Town) -> None:
@@ -44,8 +43,9 @@ async def test_without_an_order_it_comes_back_until_somebody_decides(one_town: T
     await town.pass_by(120, step=20)
     assert [each["severity"] for each in await on_desk(town)] == ["low"]
     await decide(town, "reject")
+    # An order is asked for in all these hours.
     await town.pass_by(1800, step=300)
-    await a_day(town)
+    await town.pass_by(26 * 3600, step=3600)
     assert (await anna.session(session_id))["state"] == "timeout"
     assert [each["severity"] for each in await on_desk(town)] == ["high"]
 
@@ -67,7 +67,7 @@ async def test_a_recognition_that_never_ends_is_decided_by_a_person(one_town: To
     town = one_town
     plan = Plan(certainty="provisional", items={WATER.sku: 1}, recheck_after_s=None)
     anna, session_id = await shopping(town, plan)
-    await town.pass_by(660, step=60)
+    await town.pass_by(660, step=220)
     assert (await anna.session(session_id))["state"] == "settling"
     await a_day(town)
 

@@ -361,6 +361,35 @@ async def test_25_what_a_person_has_seen_does_not_come_back_with_a_replay(town: 
     assert await town.alerts() == []
 
 
+async def test_each_start_of_a_cabinet_is_remembered(town: Town) -> None:
+    cabinet = town.sim.cabinet("XM-1")
+    starts = [cabinet.boot_id]
+    cabinet.tell_all()
+    for _ in range(3):
+        await town.turn(5)
+        cabinet.reboot()
+        starts.append(cabinet.boot_id)
+    await town.hear()
+
+    (row, _) = await town.rows("devices")
+    assert [row["boot_id"], *row["boots"].split()] == starts[::-1]
+
+
+async def test_a_replay_says_nothing_of_how_a_cabinet_is_now(town: Town) -> None:
+    cabinet = town.sim.cabinet("XM-1")
+    cabinet.raise_alarm("power")
+    cabinet.clear_alarm("power")
+    for _ in range(8):
+        await town.turn(5)
+        cabinet.reboot()
+    await town.hear()
+    before = (await town.rows("devices"), await town.rows("alerts"))
+
+    await town.inbox.replay()
+
+    assert (await town.rows("devices"), await town.rows("alerts")) == before
+
+
 def add_devices(tx: Tx, codes: list[str]) -> None:
     for number, code in enumerate(codes, start=100):
         tx.execute(insert(devices), _device(tx, number, code))
