@@ -392,10 +392,6 @@ class App:
         if self.doorbell is not None:
             self.doorbell.start()
         self.http.add_sockets(sockets)
-        sys.setswitchinterval(SWITCH_S)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 20)
         log.info("listening on %s:%d", server.host, self.port)
 
     async def stop(self) -> None:
@@ -531,6 +527,17 @@ class App:
         return Readiness("ok" if parts["database"] == "ok" else "unavailable", parts)
 
 
+def tune_process() -> None:
+    """For a process that does nothing but serve, once it has started.
+
+    What is frozen is never collected, so a process that starts and stops servers must not.
+    """
+    sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
+
+
 async def start(
     config: Config, now: Callable[[], Millis] = system_now, *, migrate: bool = True
 ) -> App:
@@ -592,6 +599,7 @@ def openapi_text() -> str:
 async def serve(config: Config, stop: asyncio.Event, *, migrate: bool = True) -> None:
     """Run until told to stop."""
     app = await start(config, migrate=migrate)
+    tune_process()
     try:
         await stop.wait()
     finally:

@@ -93,6 +93,7 @@ async def run(*, port: int, rush: bool, stop: asyncio.Event) -> None:
         if rush:
             processes.append(await _start_rush(config, wechat.url))
             processes.append(await _start_shoppers(config, wechat, xiaomai))
+        wiring.tune_process()
         click.echo(_addresses(config, wechat.url, seller))
         click.echo(_cabinet_addresses(config, admin))
         await stop.wait()
