@@ -28,7 +28,7 @@ PHONE = "13800000001"
 MONTHS = 2
 PRICE_FEN = 3000
 # Written at times of their own, or for whatever came.
-UNWATCHED = {"jobs", "job_runs", "payment_notices"}
+UNWATCHED = {"jobs", "job_runs", "payment_notices", "reports"}
 
 
 def free_port() -> int:
