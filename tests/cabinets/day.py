@@ -511,7 +511,7 @@ class Day:
             was_over = await self._is_over()
             for _ in range(6):
                 await self.town.turn(14_400)
-            if not await self._decide_all() and was_over:
+            if not await self._decide_all() and was_over and not await self._sold_today():
                 return
         sessions = await self.town.boss.all_of("/admin/door-sessions")
         open_ones = [each for each in sessions if not each["is_over"] or each["state"] == "unpaid"]
@@ -539,6 +539,12 @@ class Day:
             except Refused as refusal:
                 if refusal.code not in NOT_NOW:
                     raise
+
+    async def _sold_today(self) -> int:
+        """Lines that the ERP has not heard of yet, refunds among them."""
+        today = self.world.erp.clock.beijing_day()
+        totals = await self.town.boss.ask("GET", f"/admin/sales-totals?day={today}")
+        return int(totals["lines"])
 
     async def _is_over(self) -> bool:
         found = await self.town.boss.all_of("/admin/door-sessions")
