@@ -142,7 +142,7 @@ class Exchange(HTTPMessageDelegate):
         request.address = front.edge.proxies.client(self._peer(), headers)
         if request.endpoint is None or request.endpoint.route.counts_address:
             self._wait_s = front.edge.wait_of_address(request.address)
-        if not self._wait_s and self._is_for_fallback(request):
+        if not self._wait_s and self._is_for_fallback(request, headers):
             return self._hand_on(start, headers)
         check_host(start.version, headers)
         request.id = front.new_request_id(headers)
@@ -187,10 +187,13 @@ class Exchange(HTTPMessageDelegate):
     def _peer(self) -> str:
         return getattr(self._conn.context, "remote_ip", "")
 
-    def _is_for_fallback(self, request: Request) -> bool:
+    def _is_for_fallback(self, request: Request, headers: HTTPHeaders) -> bool:
         """Without a route it is for the pages; so is a GET of a path where we only take POSTs,
-        like `/`, where the old dialect posts and a browser looks."""
+        like `/`, where the old dialect posts and a browser looks. No page takes a large body:
+        that is refused here, in words."""
         if self._front.edge.fallback is None or request.endpoint is not None:
+            return False
+        if _content_length(headers) > BODY_MAX:
             return False
         if request.found is None:
             return True

@@ -194,6 +194,21 @@ async def test_nonsense_is_refused_and_the_next_request_is_served(
     await Attack(world, web, dice).run(FAST)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("size", [100_000, 300_000, 3_000_000])
+async def test_a_large_body_to_no_address_is_refused_in_words(
+    world: World, web: Web, size: int
+) -> None:
+    # No such path: the number is beyond any id.
+    at = f"/api/v1/cabinet-orders/{10**34}/complaints"
+    for path in (at, "/api/v1/nothing", "/nothing"):
+        answer = await web.ask(
+            "POST", path, {"text": "x" * size}, token=world.people["diner"].token
+        )
+        assert (answer.status, answer.json["code"]) == (413, "body.too_large"), path
+    assert (await web.ask("GET", "/healthz")).status == 200
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(0)
 async def test_much_nonsense_is_refused_too(

@@ -262,6 +262,7 @@ async def test_what_is_missing_is_answered_as_documented(
 # ---------------------------------------------------------------- drawn from the document
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("who", ["admin", "owner", "diner"])
 async def test_messages_drawn_from_the_document_find_nothing_undocumented(
     world: World, document: dict[str, Any], base_url: str, who: str
