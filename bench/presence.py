@@ -219,8 +219,8 @@ class Crowd:
                 beaten += 1
             while changed < at * changes_per_s:
                 changed += 1
-                # From the other end: whoever falls has just been heard of by nobody.
-                number = len(self._ids) - changed
+                # Half a beat away from those that report: nothing else tells of their links.
+                number = (beaten + len(self._ids) // 2) % len(self._ids)
                 self._tell(console, number, "device.offline", "suspect")
                 fallen.append(number)
                 if len(fallen) > changes_per_s:

@@ -27,9 +27,11 @@ from devices.fleet import store as fleet_store
 from devices.fleet.qr import QrCodes
 from devices.fleet.service import Fleet
 from devices.flow.decisions import DECISIONS
+from devices.flow.events import hear
 from devices.flow.model import WAKE, Rules
 from devices.flow.service import Cabinets
 from devices.inbox.model import JOB as INBOX
+from devices.inbox.model import LOOK_S as INBOX_LOOK_S
 from devices.inbox.service import Inbox
 from devices.orders.beside import CONFIRM
 from devices.orders.model import Rules as OrderRules
@@ -149,7 +151,9 @@ class CabinetSide:
         self.reports = Reports(db)
         # As they were at the last look.
         self.gauges = Gauges()
-        self.inbox = Inbox(db, self.vendors, beside(self.cabinets.handle, self.stock), pull=PULL)
+        self.inbox = Inbox(
+            db, self.vendors, beside(self.cabinets.handle, self.stock), hear=hear, pull=PULL
+        )
 
     # What the app is to do
 
@@ -197,7 +201,7 @@ class CabinetSide:
     def outward(self) -> list[tuple[Watch, ...]]:
         """Watches that speak with others, each tuple by a runner of its own."""
         return [
-            (Watch(INBOX, self.inbox.work_due, 1),),
+            (Watch(INBOX, self.inbox.work_due, INBOX_LOOK_S),),
             (Watch(WAKE, self.cabinets.run_due, 1),),
             (Watch(SCORES, self.scores.push_due, 2),),
             (Watch(ASKS, self.presence.ask_due, 5), Watch("goods", self.stock.push_goods, 60)),

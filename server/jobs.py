@@ -69,6 +69,7 @@ class Runner:
         self._db = db
         self._jobs = {job.name: job for job in jobs}
         self._watches = {watch.name: watch for watch in watches}
+        self._sleep_s = min(LOOK_EVERY_S, *(watch.every_s for watch in self._watches.values()))
         self._now = now
         self._name = name
         self._shared = shared
@@ -120,7 +121,7 @@ class Runner:
         while not self._stopping:
             await self.run_due()
             # Not wait_for: its cancellation would need the event to be cleared twice.
-            timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._wake_up.set)
+            timer = asyncio.get_running_loop().call_later(self._sleep_s, self._wake_up.set)
             await self._wake_up.wait()
             timer.cancel()
             self._wake_up.clear()

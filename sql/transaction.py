@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from sqlalchemy import (
@@ -190,11 +191,16 @@ def insert_missing(tx: Tx, table: Table, rows: list[dict[str, Any]]) -> None:
 
     Not by MySQL's INSERT IGNORE, which cuts texts that are too long.
     """
-    if tx.dialect == "sqlite":
-        tx.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
-    else:
-        key = next(iter(table.primary_key)).name
-        tx.execute(mysql.insert(table).on_duplicate_key_update({key: table.c[key]}), rows)
+    tx.execute(_missing(table, tx.dialect), rows)
+
+
+@cache
+def _missing(table: Table, dialect: Dialect) -> Insert:
+    """Made once a table: making a statement takes longer than running it."""
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    key = next(iter(table.primary_key)).name
+    return mysql.insert(table).on_duplicate_key_update({key: table.c[key]})
 
 
 class ListVerb(Generic[R, T]):

@@ -1,10 +1,11 @@
 """What a vendor's event means: for its device, its session, its order."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from devices.desk import store as desk
 from devices.fleet.model import Device
-from devices.fleet.store import device_by_code
+from devices.fleet.store import device_by_code, devices_by_code
 from devices.flow import steps
 from devices.flow.model import UNAUTHORISED
 from devices.inbox.model import InboxRow, Quarantine
@@ -37,7 +38,7 @@ def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> No
     device = device_by_code(tx, row.vendor, event.device_code, lock=True)
     if device is None:
         _unknown_device(tx, row, event)
-        raise Quarantine(f"there is no device {event.device_code}")
+        raise Quarantine(_not_ours(event.device_code))
     if not row.is_again:
         # How a cabinet is now, no repeat can tell: it may be of a start that is long forgotten.
         presence.heard(tx, device.id, event, locked=device)
@@ -49,6 +50,26 @@ def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> No
         _offline(tx, device)
     elif isinstance(event, DeviceOnline) and not row.is_again:
         _online(tx, device)
+
+
+def hear(tx: Tx, beats: Sequence[tuple[InboxRow, Event]]) -> dict[int, str]:
+    """Telemetry of many devices, each of which is heard once: they are looked up together.
+
+    Why rows, by id, belong to no device of ours.
+    """
+    nobodys: dict[int, str] = {}
+    heard: list[tuple[Device, Any]] = []
+    for vendor in sorted({row.vendor for row, _ in beats}):
+        mine = {row.device_code: (row, said) for row, said in beats if row.vendor == vendor}
+        devices = devices_by_code(tx, vendor, mine, lock=True)
+        heard += [(device, mine[code][1]) for code, device in devices.items()]
+        nobodys |= {mine[code][0].id: _not_ours(code) for code in mine.keys() - devices.keys()}
+    presence.hear_all(tx, heard)
+    return nobodys
+
+
+def _not_ours(code: str) -> str:
+    return f"there is no device {code}"
 
 
 # ---------------------------------------------------------------- doors

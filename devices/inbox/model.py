@@ -3,7 +3,7 @@
 new → done, quarantined (nobody knows whose it is), dead (could not be worked, with an alert)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -12,8 +12,10 @@ from devices.vendors.port import Event, Telemetry
 from sql.database import Tx
 from sql.types import Millis
 
-# The watch that works it off; whoever keeps something wakes it.
+# The watch that works it off; whoever keeps something wakes it, but for heartbeats, which wait
+# for its next look.
 JOB: Final = "callbacks"
+LOOK_S: Final = 0.5
 
 NEW: Final = "new"
 DONE: Final = "done"
@@ -118,6 +120,9 @@ Handle: TypeAlias = Callable[[Tx, InboxRow, Event], None]
 
 Raises Quarantine for what belongs to nobody; anything else it raises is tried again.
 """
+
+Hear: TypeAlias = Callable[[Tx, Sequence[tuple[InboxRow, Event]]], Mapping[int, str]]
+"""What events of many devices mean, one of each: why rows, by id, belong to nobody."""
 
 
 def is_shed(event_type: str, *, waiting: int, writing: int) -> bool:

@@ -19,6 +19,7 @@ from devices.inbox.model import (
     Arrival,
     Arrived,
     Handle,
+    Hear,
     InboxRow,
     Quarantine,
     Skews,
@@ -37,6 +38,7 @@ from devices.vendors.port import (
     OrderPushed,
     OrderRecheck,
     Skewed,
+    Telemetry,
     Unread,
     Verified,
 )
@@ -62,7 +64,10 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 class Inbox:
-    """vendors: by code. handle: what an event means. pull: the job that asks for orders."""
+    """vendors: by code. handle: what an event means. pull: the job that asks for orders.
+
+    hear: what the telemetry of many devices means, where that costs less than of one by one.
+    """
 
     def __init__(
         self,
@@ -70,11 +75,14 @@ class Inbox:
         vendors: Mapping[str, CabinetVendor],
         handle: Handle,
         *,
+        hear: Hear | None = None,
         pull: str = "cabinet-orders",
     ) -> None:
         self._db = db
         self._vendors = dict(vendors)
         self._handle = handle
+        self._heed = _one_by_one(handle)
+        self._hear = hear or self._heed
         self._pull = pull
         self._take = list_verb(self._take_all)
         self._skews = Skews()
@@ -210,26 +218,35 @@ class Inbox:
         """A list verb: whether each came to an end. When one fails, each is taken alone."""
         really = {one.row_id: one.really for one in chosen}
         rows = store.take(tx, list(really))
-        done = [row for row in rows.values() if self._end(tx, row, really[row.id])]
-        store.end_done(tx, done)
+        read = [(row, self._understood(tx, row, really[row.id])) for row in rows.values()]
+        store.end_done(tx, self._handled(tx, [(row, said) for row, said in read if said]))
         # Of two that chose the same row, only one goes on with its device.
         first = {one.row_id: number for number, one in reversed(list(enumerate(chosen)))}
         return [
             one.row_id in rows and first[one.row_id] == number for number, one in enumerate(chosen)
         ]
 
-    def _end(self, tx: Tx, row: InboxRow, really: Callable[[Event], Event]) -> bool:
-        """Handle a row; whether it is done, and not at an end already."""
+    def _understood(self, tx: Tx, row: InboxRow, really: Callable[[Event], Event]) -> Event | None:
+        """What a row says; None where nobody can tell, and the row is at an end."""
         try:
             event = really(self._read(row))
-            if isinstance(event, Unread):
-                store.note_unread(tx, row, event.event_type, event.why)
-                return False
-            self._handle(tx, row, event)
         except (Quarantine, BadCallback) as reason:
             store.end(tx, row, QUARANTINED, str(reason))
-            return False
-        return True
+            return None
+        if isinstance(event, Unread):
+            store.note_unread(tx, row, event.event_type, event.why)
+            return None
+        return event
+
+    def _handled(self, tx: Tx, read: Sequence[tuple[InboxRow, Event]]) -> list[InboxRow]:
+        """Handle rows, each of another device; those that belong to somebody."""
+        beats = [one for one in read if isinstance(one[1], Telemetry)]
+        others = [one for one in read if not isinstance(one[1], Telemetry)]
+        nobodys = {**self._heed(tx, others), **self._hear(tx, beats)}
+        for row, _ in read:
+            if row.id in nobodys:
+                store.end(tx, row, QUARANTINED, nobodys[row.id])
+        return [row for row, _ in read if row.id not in nobodys]
 
     def _read(self, row: InboxRow) -> Event:
         """Raises Quarantine, BadCallback."""
@@ -330,6 +347,19 @@ def _kept(
         answer=answer[2].decode(),
         outcome=outcome,
     )
+
+
+def _one_by_one(handle: Handle) -> Hear:
+    def heed(tx: Tx, read: Sequence[tuple[InboxRow, Event]]) -> dict[int, str]:
+        nobodys = {}
+        for row, event in read:
+            try:
+                handle(tx, row, event)
+            except (Quarantine, BadCallback) as reason:
+                nobodys[row.id] = str(reason)
+        return nobodys
+
+    return heed
 
 
 def _as_told(event: Event) -> Event:

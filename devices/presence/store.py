@@ -94,23 +94,40 @@ def heard(tx: Tx, device_id: int, said: Said, *, locked: Device | None = None) -
 
     locked: the device, if this transaction has it under its lock already.
     """
+    hear_all(tx, [(locked or load_device(tx, device_id, lock=True), said)])
+
+
+def hear_all(tx: Tx, said: Iterable[tuple[Device, Said]]) -> None:
+    """Take up what was heard of devices, each once, which this transaction has locked."""
+    samples: list[Device] = []
+    news: list[News] = []
+    for device, each in said:
+        _hear(tx, device, each, samples, news)
+    if samples:
+        _sample(tx, samples)
+    tell(tx, news)
+
+
+def _hear(tx: Tx, written: Device, said: Said, samples: list[Device], news: list[News]) -> None:
     beats: dict[int, Beat] = tx.recall(_BEATS) or {}
-    written = locked or load_device(tx, device_id, lock=True)
-    device = _with_beat(written, beats.get(device_id))
+    device = _with_beat(written, beats.get(written.id))
     found = hear(device, said, now=tx.now)
     if found is None:
         return
     after = found.device
-    is_sample = tx.now - (device.sampled_at or 0) >= SAMPLE_MS and after.reported_at == tx.now
+    is_due = tx.now - (device.sampled_at or 0) >= SAMPLE_MS and after.reported_at == tx.now
     is_lost = tx.now - (written.last_seen_at or 0) >= _BEAT_LOST_MS
     # Without its start on record, what comes late of the one before would count as new.
     is_restarted = after.boot_id != written.boot_id
-    if not (found.is_changed or is_sample or is_lost or is_restarted):
+    if not (found.is_changed or is_due or is_lost or is_restarted):
         _keep_beat(tx, beats, after)
         return
-    if beats.pop(device_id, None) is not None:
+    if beats.pop(written.id, None) is not None:
         tx.remember(_BEATS, beats)
-    _write(tx, written, found, is_sample=is_sample)
+    if is_due or (found.is_changed and after.reported != written.reported):
+        after = msgspec.structs.replace(after, sampled_at=tx.now)
+        samples.append(after)
+    _write(tx, written, msgspec.structs.replace(found, device=after), news)
 
 
 def _with_beat(device: Device, beat: Beat | None) -> Device:
@@ -130,11 +147,8 @@ def _keep_beat(tx: Tx, beats: dict[int, Beat], device: Device) -> None:
     tx.remember(_BEATS, beats)
 
 
-def _write(tx: Tx, before: Device, found: Heard, *, is_sample: bool) -> None:
+def _write(tx: Tx, before: Device, found: Heard, news: list[News]) -> None:
     after = found.device
-    if is_sample or (found.is_changed and after.reported != before.reported):
-        after = msgspec.structs.replace(after, sampled_at=tx.now)
-        _sample(tx, after)
     _save_doors(tx, before, after)
     if found.settled:
         clear_alert(tx, PARAMS_ALERT, _label(after))
@@ -145,9 +159,7 @@ def _write(tx: Tx, before: Device, found: Heard, *, is_sample: bool) -> None:
         tx.wake(LOOKS)
     if found.alarm is not None:
         _note_alarm(tx, after, found.alarm)
-    news: list[News] = []
     _save(tx, before, _told(tx, after, found, news))
-    tell(tx, news)
 
 
 def _told(tx: Tx, device: Device, found: Heard, news: list[News]) -> Device:
@@ -172,13 +184,25 @@ def _tell(tx: Tx, name: str, device: Device, news: list[News]) -> Device:
     return msgspec.structs.replace(device, told_at=tx.now, tell_at=None)
 
 
-def _sample(tx: Tx, device: Device) -> None:
-    """One row of history; a second one within a millisecond takes its place."""
+def _sample(tx: Tx, sampled: Iterable[Device]) -> None:
+    """One row of history each; a second one within a millisecond takes the first one's place."""
+    rows = [(device.id, tx.now, _sample_body(device)) for device in sampled]
+    tx.execute_many(_SAMPLE_AGAIN, rows)
+    names = ("device_id", "at", "body")
+    insert_missing(tx, telemetry, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def _sample_body(device: Device) -> str:
     body = {name: value for name, value in device.reported.items() if name != "door_seq"}
-    row = {"device_id": device.id, "at": tx.now, "body": msgspec.json.encode(body).decode()}
-    same = (telemetry.c.device_id == device.id) & (telemetry.c.at == tx.now)
-    if not tx.execute(update(telemetry).where(same).values(body=row["body"])).rowcount:
-        insert_missing(tx, telemetry, [row])
+    return msgspec.json.encode(body).decode()
+
+
+_SAMPLE_AGAIN: Final = Bulk(
+    update(telemetry)
+    .where(telemetry.c.device_id == bindparam("id_"), telemetry.c.at == bindparam("at_"))
+    .values(body=bindparam("body_")),
+    ("id_", "at_", "body_"),
+)
 
 
 def _note_alarm(tx: Tx, device: Device, alarm: AlarmHeard) -> None:
@@ -491,10 +515,16 @@ def _save(tx: Tx, before: Device, after: Device) -> Device:
         for name in after.__struct_fields__
         if name != "doors" and getattr(after, name) != getattr(before, name)
     }
-    mine = update(devices).where(devices.c.id == before.id, devices.c.version == before.version)
-    changed = tx.execute(mine.values(values)).rowcount
+    which = {"id_": before.id, "version_": before.version}
+    changed = tx.execute(_SAVE, values | which).rowcount
     assert changed == 1, f"device {before.id} was changed under our lock"
     return after
+
+
+# What it sets are the values it is given with.
+_SAVE: Final = update(devices).where(
+    devices.c.id == bindparam("id_"), devices.c.version == bindparam("version_")
+)
 
 
 def _column(value: Any) -> Any:

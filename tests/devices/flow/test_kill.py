@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from devices.flow.events import hear
 from devices.inbox.service import Inbox
 from devices.sessions.model import ENDED, State
 from devices.vendors.port import CabinetVendor
@@ -69,7 +70,7 @@ async def lives_on(town: Town, *, steps: int) -> bool:
     db = mortal(town, fate)
     town.start(db=db)
     # What the platform tells meanwhile is kept by a process that lives.
-    town.inbox = Inbox(town.db, town.vendors, town.cabinets.handle)
+    town.inbox = Inbox(town.db, town.vendors, town.cabinets.handle, hear=hear)
     died = False
     try:
         await town.open()

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import update
 
 from accounts.messages import Dead, Delivered, Retry
 from devices.flow import decisions, events, reconcile, steps
@@ -15,7 +16,7 @@ from devices.sessions.model import State
 from devices.vendors.port import Caps, OrderPage
 from simulators.xiaomai import Fault
 from sql.database import Tx
-from sql.tables.devices import cabinet_exceptions
+from sql.tables.devices import cabinet_exceptions, devices
 from tests.devices.flow.town import BEN, Town, by, read_rows
 
 LOST = Fault(at="event.order.*", kind="lose", times=None)
@@ -155,12 +156,33 @@ async def test_a_word_about_goods_and_one_of_a_vendor_that_is_gone(one_town: Tow
     (row,) = await one_town.rows("callback_inbox")
     assert row["state"] == "done"
 
-    one_town.sim.cabinet("XM-1").tell_all()
+    one_town.sim.cabinet("XM-1").raise_alarm("power")
     await one_town.sim.idle()
     one_town.cabinets._vendors.clear()
     await one_town.inbox.work_due()
     rows = await one_town.rows("callback_inbox")
     assert (rows[1]["state"], rows[1]["outcome"]) == ("quarantined", "there is no vendor xiaomai")
+
+
+async def test_of_heartbeats_heard_together_only_the_strangers_is_put_aside(town: Town) -> None:
+    for code in ("XM-1", "XM-2"):
+        town.sim.cabinet(code).tell_all()
+    await town.sim.idle()
+    await town.db.write(_rename, "XM-2", "XM-9")
+
+    await town.inbox.work_due()
+
+    rows = await town.rows("callback_inbox")
+    assert {(row["event_type"], row["device_code"], row["state"]) for row in rows} == {
+        ("Telemetry", "XM-1", "done"),
+        ("Telemetry", "XM-2", "quarantined"),
+    }
+    said = {row["code"]: row["reported_at"] for row in await town.rows("devices")}
+    assert said == {"XM-1": town.clock.now(), "XM-9": None}
+
+
+def _rename(tx: Tx, code: str, to: str) -> None:
+    tx.execute(update(devices).where(devices.c.code == code).values(code=to))
 
 
 # ---------------------------------------------------------------- a person decides

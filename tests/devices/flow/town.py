@@ -17,6 +17,7 @@ from accounts.audit.model import By
 from accounts.model import Session
 from devices.fleet.qr import QrCodes
 from devices.flow import store as books
+from devices.flow.events import hear
 from devices.flow.model import Opened, Rules
 from devices.flow.service import Cabinets
 from devices.inbox.service import Inbox
@@ -124,7 +125,7 @@ class Town:
             rules=rules,
             score_over=self.orders.score_over,
         )
-        self.inbox = Inbox(db, self.vendors, self.cabinets.handle)
+        self.inbox = Inbox(db, self.vendors, self.cabinets.handle, hear=hear)
         self.outbox = Outbox(
             db,
             {

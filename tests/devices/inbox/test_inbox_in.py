@@ -40,6 +40,19 @@ async def test_a_callback_is_stored_and_then_acknowledged(post: Post, told: Told
     assert post.notes.handled == 0
 
 
+async def test_heartbeats_wait_for_the_next_look_and_are_worked_with_what_wakes(
+    post: Post, told: Told
+) -> None:
+    await post.told("device.telemetry", {"temp_c10": 40}, device_code="A")
+    assert told.wakes == set()
+
+    await post.told("door.opened", device_code="B")
+    assert told.wakes == {model.JOB}
+    await post.inbox.work_due()
+
+    assert set((await post.states()).values()) == {"done"}
+
+
 async def test_a_lost_answer_is_given_again_to_the_very_same_request(post: Post) -> None:
     body = speech.event("order.pushed", speech.order(), event_id="ev_1")
     headers = speech.headers(body, now=post.clock.now())
