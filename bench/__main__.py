@@ -20,6 +20,7 @@ from bench import (
     returns,
     setup,
     starts,
+    storms,
     takes,
 )
 from bench.process import NotInstalled
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Setup], Outcome]] = {
     "P10": polls.p10,
     "P12": starts.p12,
     "P13": presence.p13,
+    "P14": storms.p14,
 }
 
 

@@ -10,8 +10,9 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from statistics import quantiles
 
 from sqlalchemy import insert
@@ -22,12 +23,12 @@ from accounts.service import Sessions
 from accounts.staff import store as staff
 from bench.generator import Figures, LoadFailed
 from bench.machine import cpu_s
+from bench.platform import APP_ID, ENDPOINT, Courier, code_of
 from bench.process import StartFailed
 from bench.results import OURS, Entry, Outcome, absent_rows, interleaved, most_goal, none_goal
 from bench.server import SECRET, SOCKET, Callme
 from bench.setup import Setup
 from devices.fleet.store import LIVE_START
-from devices.vendors.xiaomai.signing import Key
 from sql.database import Tx, open_database
 from sql.tables.devices import device_doors, devices, stores
 
@@ -42,29 +43,27 @@ CONNECTIONS = 64
 COST = f"{DEVICES:,} cabinets report every {BEAT_S} s"
 NEWS = f"the same, and {CHANGES_PER_S} links a second fall and rise"
 
-APP_ID, ENDPOINT = "xm_app_bench", "ep_bench"
-PATH = f"/cb/xiaomai/{ENDPOINT}/events"
-
-# Of all rounds: an id or a number is never said twice.
-_numbers = itertools.count(1)
+# Nobody answers there: what is asked of the vendor is unknown, and ours is measured.
+NOBODY = "http://127.0.0.1:9"
 
 
 class Fleet(Callme):
     """The server with devices that have just been heard of, and one who looks at them."""
 
-    def __init__(self) -> None:
-        super().__init__(stalls=1, sellers_each=1)
+    def __init__(self, count: int = DEVICES, *, diners: int = 0, vendor: str = NOBODY) -> None:
+        super().__init__(stalls=1, sellers_each=1, diners=diners)
         self.token = ""
         self.ids: list[int] = []
+        self._count = count
+        self._vendor = vendor
 
     def prepare(self) -> None:
         super().prepare()
-        self.token, self.ids = asyncio.run(_seed(self.url))
+        self.token, self.ids = asyncio.run(_seed(self.url, self._count))
 
     def _environment(self) -> dict[str, str]:
         return super()._environment() | {
-            # Nobody answers there: what is asked of the vendor is unknown, and ours is measured.
-            "CALLME_XIAOMAI__URL": "http://127.0.0.1:9",
+            "CALLME_XIAOMAI__URL": self._vendor,
             "CALLME_XIAOMAI__APP_ID": APP_ID,
             "CALLME_XIAOMAI__KEY_ID": "k1",
             "CALLME_XIAOMAI__SECRET": SECRET,
@@ -199,23 +198,26 @@ class Crowd:
     """All the devices, each of which reports once a beat, and the platform that passes it on."""
 
     def __init__(self, port: int, ids: list[int]) -> None:
-        self._port = port
+        self._courier = Courier(port, SECRET, connections=CONNECTIONS)
         self._ids = ids
-        self._key = Key(APP_ID, "cb1", SECRET)
-        self._queue: asyncio.Queue[tuple[bytes, Callable[[], None]] | None] = asyncio.Queue()
         self._random = random.Random(7)
-        self.sent = 0
-        self.failures = 0
+
+    @property
+    def sent(self) -> int:
+        return self._courier.sent
+
+    @property
+    def failures(self) -> int:
+        return self._courier.failures
 
     async def report(self, seconds: float, changes_per_s: int, console: Console) -> None:
         """At an even pace for so long; links fall, and rise a second later."""
-        senders = [asyncio.create_task(self._send()) for _ in range(CONNECTIONS)]
         beats = itertools.cycle(range(len(self._ids)))
         fallen: list[int] = []
         began, beaten, changed = time.monotonic(), 0, 0
         while (at := time.monotonic() - began) < seconds:
             while beaten < at * len(self._ids) / BEAT_S:
-                self._put(next(beats), "device.telemetry", self._telemetry())
+                self._courier.put(code_of(next(beats)), "device.telemetry", self._telemetry())
                 beaten += 1
             while changed < at * changes_per_s:
                 changed += 1
@@ -228,12 +230,11 @@ class Crowd:
             await asyncio.sleep(0.005)
         for number in fallen:
             self._tell(console, number, "device.online", "online")
-        for _ in senders:
-            self._queue.put_nowait(None)
-        await asyncio.gather(*senders)
+        await self._courier.finish()
 
     def _tell(self, console: Console, number: int, event_type: str, link: str) -> None:
-        self._put(number, event_type, {}, lambda: console.expect(self._ids[number], link))
+        expect = partial(console.expect, self._ids[number], link)
+        self._courier.put(code_of(number), event_type, {}, expect)
 
     def _telemetry(self) -> dict[str, object]:
         """A sensor that flickers, and in one beat of ten a true change."""
@@ -247,57 +248,11 @@ class Crowd:
             "faults": [],
         }
 
-    def _put(
-        self,
-        number: int,
-        event_type: str,
-        data: dict[str, object],
-        begin: Callable[[], None] = lambda: None,
-    ) -> None:
-        count, now = next(_numbers), time.time_ns() // 1_000_000
-        body = json.dumps(
-            {
-                "event_id": f"ev_{count:024d}",
-                "event_type": event_type,
-                "occurred_at": now,
-                "sent_at": now,
-                "attempt": 1,
-                "device_code": _code(number),
-                "seq": count,
-                "boot_id": "b0001",
-                "data": data,
-            },
-            separators=(",", ":"),
-        ).encode()
-        said = {
-            "Host": "callme",
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            **self._key.headers(path=PATH, query="", body=body, now=now, nonce=f"{count:032d}"),
-        }
-        head = "".join(f"{name}: {value}\r\n" for name, value in said.items())
-        request = f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode() + body
-        self._queue.put_nowait((request, begin))
-
-    async def _send(self) -> None:
-        """One connection: the next when the last was answered."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        while (each := await self._queue.get()) is not None:
-            request, begin = each
-            begin()
-            writer.write(request)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-            size = int(head.partition("content-length: ")[2].partition("\r\n")[0])
-            await reader.readexactly(size)
-            self.sent += 1
-            self.failures += not head.startswith("http/1.1 200")
-        writer.close()
-
 
 # ---------------------------------------------------------------- what is there before
 
 
-async def _seed(url: str) -> tuple[str, list[int]]:
+async def _seed(url: str, count: int) -> tuple[str, list[int]]:
     """An owner's token, and the ids of devices as they are between two beats."""
     db = await open_database(url, now=lambda: time.time_ns() // 1_000_000)
     try:
@@ -305,7 +260,7 @@ async def _seed(url: str) -> tuple[str, list[int]]:
         sessions = Sessions(db, secret=SECRET, now=db.now)
         opened = await sessions.open(boss, "staff")
         await sessions.close()
-        return opened.jwt, await db.write(_make_devices)
+        return opened.jwt, await db.write(_make_devices, count)
     finally:
         await db.close()
 
@@ -316,29 +271,29 @@ def _hire(tx: Tx) -> int:
     return staff.create(tx, row, by=By("system")).id
 
 
-def _make_devices(tx: Tx) -> list[int]:
+def _make_devices(tx: Tx, count: int) -> list[int]:
     shop = {
         "id": 1, "code": "S-1", "name": "shop", "type": "kids", "property": "own", "address": "",
         "phone": "", "created_at": tx.now, "updated_at": tx.now,
     }  # fmt: skip
     tx.execute(insert(stores), shop)
-    ids = list(range(1, DEVICES + 1))
+    ids = list(range(1, count + 1))
     tx.execute(insert(devices), list(_rows(tx, ids)))
     door = {"door_no": 1, "lock": "locked", "door": "closed"}
     tx.execute(insert(device_doors), [{"device_id": number, **door} for number in ids])
     return ids
 
 
-def _rows(tx: Tx, ids: Iterable[int]) -> Iterable[dict[str, object]]:
+def _rows(tx: Tx, ids: Sequence[int]) -> Iterable[dict[str, object]]:
     reported = {"temp_c10": 40, "target_temp_c10": 40, "volume": 30, "power": "mains", "faults": []}
     for number in ids:
         # As if they had begun one after another, so that samples are due one after another.
-        begun_at = tx.now - 300_000 * number // DEVICES
+        begun_at = tx.now - 300_000 * number // len(ids)
         yield {
             **LIVE_START,
             "id": number,
             "vendor": "xiaomai",
-            "code": _code(number - 1),
+            "code": code_of(number - 1),
             "name": f"cabinet {number}",
             "store_id": 1,
             "status": "bound",
@@ -349,13 +304,9 @@ def _rows(tx: Tx, ids: Iterable[int]) -> Iterable[dict[str, object]]:
             "link": "online",
             "link_since": begun_at,
             "last_seen_at": tx.now,
-            "deadline_at": tx.now + 150_000 * number // DEVICES,
+            "deadline_at": tx.now + 150_000 * number // len(ids),
             "boot_id": "b0001",
             "reported": json.dumps(reported),
             "reported_at": tx.now,
             "sampled_at": begun_at,
         }
-
-
-def _code(number: int) -> str:
-    return f"XM-{number:06d}"

@@ -38,11 +38,17 @@ class Process:
             raise StartFailed(f"{self.name} has not been started")
         return self._popen.pid
 
-    def spawn(self, command: list[str], environment: Mapping[str, str] | None = None) -> None:
+    def spawn(
+        self,
+        command: list[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        core: int = SERVER_CORE,
+    ) -> None:
         """Start it, and do not wait for anything."""
         with self.log.open("wb") as log:
             self._popen = subprocess.Popen(
-                pinned(SERVER_CORE, command),
+                pinned(core, command),
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
