@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tornado.httpserver import HTTPServer
@@ -75,7 +75,6 @@ from server.cabinets import RHYTHMS, CabinetSide, documented_routes
 from server.cabinets import WATCHED as CABINETS_WATCHED
 from server.clock import now as system_now
 from server.config import Config
-from server.doorbell import Doorbell
 from server.jobs import Runner, Watch
 from server.metrics import Figures, HttpFigures, exposition
 from server.outbox import Outbox
@@ -88,6 +87,9 @@ from sql.errors import DatabaseError
 from sql.events import Event, Head, heads
 from sql.revision import require_head
 from sql.types import Millis
+
+if TYPE_CHECKING:
+    from server.doorbell import Doorbell
 
 log = logging.getLogger("callme.server")
 
@@ -262,6 +264,9 @@ class App:
         )
         self.doorbell: Doorbell | None = None
         if self.config.redis.url:
+            # Its client takes a tenth of a start, and most have no Redis.
+            from server.doorbell import Doorbell  # noqa: PLC0415
+
             self.doorbell = Doorbell(self.config.redis.url, name=self.name, rung=self._rung)
 
     def _build_jobs(self) -> None:

@@ -11,7 +11,6 @@ from payments.wechat.v3 import WeChatPayV3
 from server.cabinets import vendors_of
 from server.clock import now
 from server.config import Config
-from server.doorbell import Doorbell
 from server.wechatpay import WeChatPay
 from sql.database import Database, open_database
 from sql.errors import DatabaseError, DatabaseInUse
@@ -57,6 +56,9 @@ async def _database(db: Database) -> Finding:
 async def _redis(config: Config) -> list[Finding]:
     if not config.redis.url:
         return []
+    # Every command imports this module, and few have a Redis.
+    from server.doorbell import Doorbell  # noqa: PLC0415
+
     bell = Doorbell(config.redis.url, name="doctor", rung=lambda _stream, _seq: None)
     try:
         is_up = await bell.ping()

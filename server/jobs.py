@@ -69,7 +69,7 @@ class Runner:
         self._db = db
         self._jobs = {job.name: job for job in jobs}
         self._watches = {watch.name: watch for watch in watches}
-        self._sleep_s = min(LOOK_EVERY_S, *(watch.every_s for watch in self._watches.values()))
+        self._sleep_s = min([LOOK_EVERY_S, *(watch.every_s for watch in self._watches.values())])
         self._now = now
         self._name = name
         self._shared = shared

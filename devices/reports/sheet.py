@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import xlsxwriter
-
 from devices.orders.export import guarded
 from devices.reports.model import Report
 
@@ -37,6 +35,9 @@ _WIDTH: Final = 18
 
 
 def as_xlsx(report: Report) -> bytes:
+    # Of no use to a start, and forty modules.
+    import xlsxwriter  # noqa: PLC0415
+
     out = io.BytesIO()
     book = xlsxwriter.Workbook(out, _OPTIONS)
     made = datetime.fromtimestamp(report.made_at / 1000, UTC)
