@@ -3,9 +3,11 @@
 The same table gives the same bytes, so the document can be kept in the repository and compared.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -92,16 +94,20 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def route(routes: Sequence[Route]) -> Route:
-    """The route that serves the document of these routes. It is made once, here."""
-    body = encode(document(routes))
-    answer = Response(200, body, (("Content-Type", JSON),))
-    state = hashlib.sha256(body).hexdigest()[:16]
+    """The route that serves the document of these routes. It is made once, when first asked for,
+    and beside the event loop: it takes as long as a tenth of a start."""
 
-    def etag(_: Call) -> str:
-        return state
+    @cache
+    def written() -> tuple[str, Response]:
+        body = encode(document(routes))
+        state = hashlib.sha256(body).hexdigest()[:16]
+        return state, Response(200, body, (("Content-Type", JSON),))
 
-    def openapi(_: Call) -> Response:
-        return answer
+    async def etag(_: Call) -> str:
+        return (await asyncio.to_thread(written))[0]
+
+    async def openapi(_: Call) -> Response:
+        return (await asyncio.to_thread(written))[1]
 
     return Route("GET", PATH, openapi, etag=etag, in_document=False)
 
