@@ -38,11 +38,11 @@ test: $(VENV)/dev.stamp  ## all tests, on SQLite and MariaDB
 		{ echo "Once more, what has failed:"; \
 		$(BIN)/python -m pytest $(TESTS) -q --last-failed --last-failed-no-failures none; }
 
-# Apart from the tests: coverage's tracer follows greenlets by weak references, and on Python 3.11
-# it now and then spins for ever when a thread that had one ends.
+# Apart from the tests, which take half as long without a tracer; tests/quiet_tracer.py says why it
+# is loaded.
 coverage: $(VENV)/dev.stamp  ## the branches that the tests must reach, all of them
 	@sh requirements/system.sh
-	@$(BIN)/python -m pytest $(TESTS) -q -n $(WORKERS) --dist worksteal \
+	@$(BIN)/python -m pytest -p tests.quiet_tracer $(TESTS) -q -n $(WORKERS) --dist worksteal \
 		$(addprefix --cov=,$(COVERED)) --cov-branch --cov-report=term --cov-fail-under=100
 
 # Bandit's minor findings are also ruff's, where each is judged on its own line; here the rest.

@@ -24,6 +24,7 @@ from commerce.sales.service import Sales
 from devices.desk.model import Action
 from devices.desk.service import Complaints, Desk
 from devices.fleet import store as fleet_store
+from devices.fleet.model import CODES
 from devices.fleet.qr import QrCodes
 from devices.fleet.service import Fleet
 from devices.flow.decisions import DECISIONS
@@ -82,7 +83,9 @@ from sql.types import Millis
 OpenidOf = Callable[[int], Awaitable[str]]
 
 # Parcels that go on until they arrive: the vendors' and the ERP's books must agree with ours.
-RHYTHMS: Mapping[str, Rhythm] = dict.fromkeys((CONFIRM, SETTLE, CANCEL, PUT, SEND), TENACIOUS)
+RHYTHMS: Mapping[str, Rhythm] = dict.fromkeys(
+    (CONFIRM, SETTLE, CANCEL, PUT, SEND, CODES), TENACIOUS
+)
 
 # Alerts that end when what they tell of is over, and no sooner.
 WATCHED = KINDS | {OFFLINE_ALERT, FLAPPING_ALERT, EXPIRED, session_store.DOOR_OPEN, STUCK}
@@ -181,6 +184,7 @@ class CabinetSide:
             CANCEL: self.orders.deliver_cancel,
             PUT: self.stock.put,
             SEND: self.sales.send,
+            CODES: self.fleet.tell_codes,
         }
 
     def watches(self) -> list[Watch]:

@@ -35,6 +35,9 @@ Service: TypeAlias = Literal["open", "maintenance"]
 Link: TypeAlias = Literal["never", "online", "suspect", "offline", "unknown"]
 BindingState: TypeAlias = Literal["binding", "bound", "unbinding", "unbound", "refused"]
 
+CODES: Final = "cabinet.codes"
+"""The parcel that tells a vendor of new codes."""
+
 IN_A_STORE: Final = frozenset({"binding", "bound", "leaving"})
 """The device's store cannot go: it stands there, or the vendor may think so."""
 

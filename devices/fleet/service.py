@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from accounts.audit.model import By
+from accounts.messages import Dead, Delivered, Retry
 from devices.fleet import store
 from devices.fleet.model import (
     Binding,
@@ -148,6 +149,27 @@ class Fleet:
         """Let the stickers there are be void. Raises DeviceNotFound, DeviceRetired."""
         return await self._db.write(store.replace_qr, device_id, by=by, reason=reason)
 
+    async def tell_codes(self, payload: dict[str, Any]) -> Delivered | Retry | Dead:
+        """Deliver the parcel of new codes: the vendor is told as when the device was bound."""
+        found = await self._db.read(
+            store.to_show, int(payload["device_id"]), int(payload["version"])
+        )
+        if found is None:
+            return Delivered()
+        device, where = found
+        if device.status == "binding":
+            return Retry("it is being bound")
+        vendor = self._vendors.get(device.vendor)
+        if vendor is None:
+            return Retry(f"no vendor {device.vendor} is set up")
+        try:
+            await self._tell_vendor(vendor, device, where)
+        except VendorUnknown as unclear:
+            return Retry(str(unclear) or "no answer")
+        except VendorRefused as refused:
+            return Dead(str(refused))
+        return Delivered()
+
     async def retire(self, device_id: int, *, by: By, reason: str = "") -> Device:
         """Raises DeviceNotFound, DeviceBound."""
         return await self._db.write(store.retire, device_id, by=by, reason=reason)
@@ -178,22 +200,24 @@ class Fleet:
         return await self._db.write(store.end_bind, move, bound, by=by)
 
     async def _bind(self, move: Move, by: By) -> Bound:
-        device = move.device
-        vendor = self._vendor(device.vendor)
+        vendor = self._vendor(move.device.vendor)
         try:
-            return await vendor.bind(
-                device.code,
-                store_code=move.store.code,
-                name=device.name,
-                doors={number: self.door_qr(device, number) for number in device.door_numbers},
-                contact_phone=move.store.phone,
-            )
+            return await self._tell_vendor(vendor, move.device, move.store)
         except VendorRefused as refused:
             await self._db.write(store.refuse_bind, move, str(refused), by=by)
             raise BindingRefused(refused.reason) from refused
         except VendorUnknown as unclear:
             await self._note_unclear(move, unclear)
             raise BindingUnclear from unclear
+
+    async def _tell_vendor(self, vendor: CabinetVendor, device: Device, where: Store) -> Bound:
+        return await vendor.bind(
+            device.code,
+            store_code=where.code,
+            name=device.name,
+            doors={number: self.door_qr(device, number) for number in device.door_numbers},
+            contact_phone=where.phone,
+        )
 
     async def unbind(self, device_id: int, *, by: By, reason: str = "") -> Device:
         """Take a device out of its store. Nobody shops there from the first moment on.

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from accounts.audit.model import By
 from accounts.audit.store import record
 from devices.fleet.model import (
+    CODES,
     IN_A_STORE,
     Binding,
     BindingUnderway,
@@ -37,6 +38,7 @@ from devices.fleet.qr import DoorCode
 from devices.fleet.streams import News, tell
 from devices.model import NotBound
 from devices.vendors.port import Bound
+from sql import outbox
 from sql.alerts import clear_alert, raise_alert
 from sql.tables.devices import (
     device_bindings,
@@ -447,8 +449,23 @@ def set_service(tx: Tx, device_id: int, service: Service, *, by: By, reason: str
 
 def replace_qr(tx: Tx, device_id: int, *, by: By, reason: str = "") -> Device:
     """Let all stickers there are be void. Raises DeviceNotFound, DeviceRetired."""
-    version = _mine(tx, device_id, by).qr_version + 1
+    device = _mine(tx, device_id, by)
+    version = device.qr_version + 1
+    if device.status in {"binding", "bound"}:
+        # A cabinet with a screen shows what its vendor was told when it was bound.
+        key = f"{CODES}:{device_id}:{version}"
+        outbox.enqueue(tx, CODES, {"device_id": device_id, "version": version}, key=key)
     return _change(tx, device_id, {"qr_version": version}, "device.replace_qr", by, reason)
+
+
+def to_show(tx: Tx, device_id: int, version: int) -> tuple[Device, Store] | None:
+    """The device whose codes its vendor is to be told, and its store; None when it is in none
+    any more, or has other codes."""
+    device = load_device(tx, device_id)
+    if device.status not in {"binding", "bound"} or device.qr_version != version:
+        return None
+    assert device.store_id is not None
+    return device, load_store(tx, device.store_id)
 
 
 def retire(tx: Tx, device_id: int, *, by: By, reason: str = "") -> Device:

@@ -8,8 +8,11 @@ import pytest
 from sqlalchemy import insert
 
 from accounts.audit.model import By
+from accounts.messages import Dead, Delivered, Retry
 from devices.fleet import store
 from devices.fleet.model import (
+    CODES,
+    BindingUnclear,
     DeviceBound,
     DeviceCodeTaken,
     DeviceNotFound,
@@ -22,9 +25,12 @@ from devices.fleet.model import (
     VendorNotSet,
 )
 from devices.fleet.qr import DoorCode
+from devices.fleet.service import Fleet
 from devices.fleet.store import DevicesWanted
+from devices.vendors.port import Reason, VendorRefused, VendorUnknown
 from sql.database import Tx
 from sql.idempotency import KeyReused
+from sql.outbox import claim
 from tests.clock import Clock
 from tests.conftest import Told
 from tests.devices.fleet.conftest import BOSS, CLERK, World
@@ -184,6 +190,61 @@ async def test_a_replaced_sticker_opens_nothing(world: World) -> None:
     new = world.qr.read(world.fleet.door_qr(renewed, 2))
     assert isinstance(new, DoorCode)
     assert await world.db.write(store.scanned, new, lock=True) == renewed
+
+
+async def test_the_vendor_is_told_of_new_codes(world: World) -> None:
+    device = await world.bound()
+
+    renewed = await world.fleet.replace_qr(device.id, by=BOSS)
+    (parcel,) = await world.db.write(claim, "test", lease_s=60)
+
+    assert parcel.kind == CODES
+    assert await world.fleet.tell_codes(parcel.payload) == Delivered()
+    verb, code, said = world.maker.asked[-1]
+    assert (verb, code) == ("bind", device.code)
+    assert said["doors"] == {1: world.fleet.door_qr(renewed, 1)}
+    assert said["store"] == "S-1"
+
+
+async def test_new_codes_that_cannot_be_told_now_are_told_later(one_world: World) -> None:
+    device = await one_world.bound()
+    await one_world.fleet.replace_qr(device.id, by=BOSS)
+    (parcel,) = await one_world.db.write(claim, "test", lease_s=60)
+    one_world.maker.answers = [VendorUnknown(), VendorRefused(Reason.HARDWARE)]
+
+    assert isinstance(await one_world.fleet.tell_codes(parcel.payload), Retry)
+    assert isinstance(await one_world.fleet.tell_codes(parcel.payload), Dead)
+    stranger = Fleet(one_world.db, {}, one_world.qr)
+    assert isinstance(await stranger.tell_codes(parcel.payload), Retry)
+
+
+async def test_codes_that_are_void_again_are_not_told(one_world: World) -> None:
+    device = await one_world.bound()
+    for _ in range(2):
+        await one_world.fleet.replace_qr(device.id, by=BOSS)
+    first, second = await one_world.db.write(claim, "test", lease_s=60)
+    asked = len(one_world.maker.asked)
+
+    assert await one_world.fleet.tell_codes(first.payload) == Delivered()
+    await one_world.fleet.unbind(device.id, by=BOSS)
+    assert await one_world.fleet.tell_codes(second.payload) == Delivered()
+
+    assert one_world.maker.verbs[asked:] == ["unbind"]
+
+
+async def test_codes_replaced_while_a_device_is_being_bound_are_told_after_that(
+    one_world: World,
+) -> None:
+    store, device = await one_world.store(), await one_world.device()
+    one_world.maker.answers = [VendorUnknown()]
+    with pytest.raises(BindingUnclear):
+        await one_world.fleet.bind(device.id, store.id, by=BOSS)
+    await one_world.fleet.replace_qr(device.id, by=BOSS)
+    (parcel,) = await one_world.db.write(claim, "test", lease_s=60)
+
+    assert isinstance(await one_world.fleet.tell_codes(parcel.payload), Retry)
+    await one_world.fleet.bind(device.id, store.id, by=BOSS)
+    assert await one_world.fleet.tell_codes(parcel.payload) == Delivered()
 
 
 async def test_a_code_of_what_is_not_there_is_no_code(one_world: World) -> None:
