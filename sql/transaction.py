@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -186,15 +187,17 @@ _DIALECTS = {
 
 
 def insert_missing(tx: Tx, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows, but those whose key is there already.
+    """Insert rows, but those whose key is there already."""
+    tx.execute(_insert_missing(table, tx.dialect), rows)
 
-    Not by MySQL's INSERT IGNORE, which cuts texts that are too long.
-    """
-    if tx.dialect == "sqlite":
-        tx.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
-    else:
-        key = next(iter(table.primary_key)).name
-        tx.execute(mysql.insert(table).on_duplicate_key_update({key: table.c[key]}), rows)
+
+@functools.cache
+def _insert_missing(table: Table, dialect: Dialect) -> Insert:
+    """Not MySQL's INSERT IGNORE, which cuts texts that are too long."""
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    key = next(iter(table.primary_key)).name
+    return mysql.insert(table).on_duplicate_key_update({key: table.c[key]})
 
 
 class ListVerb(Generic[R, T]):
