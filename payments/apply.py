@@ -20,7 +20,6 @@ from payments.ledger.store import is_stopped
 from payments.model import (
     Actions,
     Applied,
-    Attempt,
     AttemptState,
     CannotFulfil,
     Debt,
@@ -91,8 +90,7 @@ class _Work:
         self.tx = tx
         self.rules = rules
         numbers = {fact.out_trade_no for fact in facts}
-        self.debts = store.load_debts(tx, store.debts_behind(tx, numbers), lock=True)
-        self.attempts = store.find_attempts(tx, numbers, lock=True)
+        self.debts, self.attempts = store.lock_asked(tx, numbers)
         self.receipts = store.find_receipts(tx, {fact.transaction_id for fact in facts})
         self.new: list[tuple[Receipt, Debt | None]] = []
         self.succeeded: list[int] = []
@@ -114,7 +112,7 @@ class _Work:
             return self._for_a_person("payment.unknown", fact, Outcome.UNKNOWN)
         return self._settle(attempt, self.debts[attempt.debt_id], fact)
 
-    def _settle(self, attempt: Attempt, debt: Debt, fact: PaymentFact) -> Applied:
+    def _settle(self, attempt: store.Asked, debt: Debt, fact: PaymentFact) -> Applied:
         if attempt.state is not AttemptState.SUCCESS:
             attempt.state = AttemptState.SUCCESS
             self.succeeded.append(attempt.id)
@@ -213,7 +211,7 @@ def _is_same(known: Receipt, fact: PaymentFact) -> bool:
     return (known.out_trade_no, known.amount_fen) == (fact.out_trade_no, fact.amount_fen)
 
 
-def _is_amount(attempt: Attempt | None, fact: PaymentFact) -> bool:
+def _is_amount(attempt: store.Asked | None, fact: PaymentFact) -> bool:
     return attempt is None or attempt.amount_fen == fact.amount_fen
 
 

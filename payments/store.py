@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import BindParameter, bindparam, func, insert, not_, or_, select, update
+from sqlalchemy import BindParameter, Select, bindparam, func, insert, not_, or_, select, update
 
 from payments.gateway import Placed, PlaceOrder, TradeType
 from payments.ledger.store import is_stopped
@@ -290,28 +290,53 @@ def live_attempt(tx: Tx, debt_id: int) -> Attempt | None:
 
 
 _NUMBERS = payment_attempts.c.out_trade_no.in_(bindparam("numbers", expanding=True))
-_ATTEMPTS = select(payment_attempts).where(_NUMBERS).order_by(payment_attempts.c.id)
-_LOCK_ATTEMPTS = _ATTEMPTS.with_for_update()
-_DEBTS_BEHIND = select(payment_attempts.c.debt_id).where(_NUMBERS)
+_ASKED = (
+    select(
+        payment_attempts.c.id,
+        payment_attempts.c.debt_id,
+        payment_attempts.c.out_trade_no,
+        payment_attempts.c.amount_fen,
+        payment_attempts.c.state,
+    )
+    .where(_NUMBERS)
+    .order_by(payment_attempts.c.id)
+)
+_LOCK_ASKED = _ASKED.with_for_update()
 
 
-def find_attempts(tx: Tx, numbers: Iterable[str], *, lock: bool = False) -> dict[str, Attempt]:
-    """Attempts by their out_trade_no; unknown ones are left out."""
-    rows = tx.execute(_LOCK_ATTEMPTS if lock else _ATTEMPTS, {"numbers": sorted(numbers)})
-    return {row.out_trade_no: _as(Attempt, row) for row in rows}
+class Asked(msgspec.Struct):
+    """Of an attempt, what money that has come for it is compared with."""
+
+    id: int
+    debt_id: int
+    amount_fen: int
+    state: AttemptState
 
 
-def debts_behind(tx: Tx, numbers: Iterable[str]) -> set[int]:
-    """The debts that attempts with these out_trade_no are for."""
-    return set(tx.execute(_DEBTS_BEHIND, {"numbers": sorted(numbers)}).scalars())
+def lock_asked(tx: Tx, numbers: Collection[str]) -> tuple[Mapping[int, Debt], Mapping[str, Asked]]:
+    """The debts behind attempts with these out_trade_no, by id, and what was asked for."""
+    asked = _asked(tx, _ASKED, numbers)
+    owed = load_debts(tx, {one.debt_id for one in asked.values()}, lock=True)
+    if tx.dialect == "mysql":
+        # Until their debts were locked somebody could change them.
+        asked = _asked(tx, _LOCK_ASKED, numbers)
+    return owed, asked
+
+
+def _asked(tx: Tx, query: Select[Any], numbers: Collection[str]) -> dict[str, Asked]:
+    return {
+        row.out_trade_no: Asked(row.id, row.debt_id, row.amount_fen, AttemptState(row.state))
+        for row in tx.execute(query, {"numbers": sorted(numbers)})
+    }
 
 
 def find_attempt(tx: Tx, out_trade_no: str) -> Attempt:
     """Raises PaymentNotFound."""
-    found = find_attempts(tx, [out_trade_no])
-    if not found:
+    mine = payment_attempts.c.out_trade_no == out_trade_no
+    row = tx.execute(select(payment_attempts).where(mine)).one_or_none()
+    if row is None:
         raise PaymentNotFound
-    return found[out_trade_no]
+    return _as(Attempt, row)
 
 
 def payment(tx: Tx, out_trade_no: str) -> tuple[Attempt, Debt]:
