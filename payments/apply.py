@@ -20,7 +20,6 @@ from payments.ledger.store import is_stopped
 from payments.model import (
     Actions,
     Applied,
-    Attempt,
     AttemptState,
     CannotFulfil,
     Debt,
@@ -66,7 +65,7 @@ def apply_all(tx: Tx, asked: Sequence[Money], rules: Rules) -> Sequence[Applied]
         store.look_soon(tx, debt_ids=(), numbers={money.fact.out_trade_no for money in asked})
     else:
         work = _Work(tx, [money.fact for money in asked], rules)
-        outcomes = [work.outcome_of(money.fact) for money in asked]
+        outcomes = work.outcomes_of([money.fact for money in asked])
         work.save()
     keep_notices(tx, _kept(asked, outcomes))
     return outcomes
@@ -84,6 +83,16 @@ def _kept(asked: Sequence[Money], outcomes: Sequence[Applied]) -> list[Kept]:
     ]
 
 
+class _Claim(msgspec.Struct):
+    """Money for an attempt of ours. is_due: it is right for its debt, and the first that is."""
+
+    debt: Debt
+    fact: PaymentFact
+    receipt: Receipt
+    is_due: bool
+    is_paid: bool = False
+
+
 class _Work:
     """One list of facts under way."""
 
@@ -91,15 +100,21 @@ class _Work:
         self.tx = tx
         self.rules = rules
         numbers = {fact.out_trade_no for fact in facts}
-        self.debts = store.load_debts(tx, store.debts_behind(tx, numbers), lock=True)
-        self.attempts = store.find_attempts(tx, numbers, lock=True)
+        self.debts, self.attempts = store.lock_asked(tx, numbers)
         self.receipts = store.find_receipts(tx, {fact.transaction_id for fact in facts})
-        self.new: list[tuple[Receipt, Debt | None]] = []
+        self.new: list[tuple[Receipt, _Claim | None]] = []
+        self.claimed: set[int] = set()
         self.succeeded: list[int] = []
         self.look_at: set[str] = set()
         self.told: list[tuple[int, str, dict[str, Any]]] = []
 
-    def outcome_of(self, fact: PaymentFact) -> Applied:
+    def outcomes_of(self, facts: Sequence[PaymentFact]) -> list[Applied]:
+        """Judge them one after the other, deliver together what is paid now, then settle all."""
+        judged = [self._judge(fact) for fact in facts]
+        self._deliver([each for each in judged if isinstance(each, _Claim) and each.is_due])
+        return [self._settle(each) if isinstance(each, _Claim) else each for each in judged]
+
+    def _judge(self, fact: PaymentFact) -> Applied | _Claim:
         if not self.rules.merchant.owns(fact):
             return self._for_a_person("payment.foreign", fact, Outcome.FOREIGN)
         attempt = self.attempts.get(fact.out_trade_no)
@@ -110,44 +125,71 @@ class _Work:
         if known is not None or fact.currency != CURRENCY or not _is_amount(attempt, fact):
             return self._for_a_person("payment.mismatch", fact, Outcome.MISMATCH)
         if attempt is None:
-            self._receive(fact, None)
+            self.new.append((self._receipt(fact), None))
             return self._for_a_person("payment.unknown", fact, Outcome.UNKNOWN)
-        return self._settle(attempt, self.debts[attempt.debt_id], fact)
+        return self._claim(attempt, self.debts[attempt.debt_id], fact)
 
-    def _settle(self, attempt: Attempt, debt: Debt, fact: PaymentFact) -> Applied:
+    def _claim(self, attempt: store.Asked, debt: Debt, fact: PaymentFact) -> _Claim:
         if attempt.state is not AttemptState.SUCCESS:
             attempt.state = AttemptState.SUCCESS
             self.succeeded.append(attempt.id)
         # A debt that was lowered meanwhile is not paid by what was asked for before.
-        is_due = debt.state is DebtState.UNPAID and attempt.amount_fen == debt.amount_fen
-        if is_due and self._deliver(debt, fact):
-            debt.state = DebtState.PAID
-            self._receive(fact, debt)
+        is_right = debt.state is DebtState.UNPAID and attempt.amount_fen == debt.amount_fen
+        # Whatever becomes of the first that is right, for the next the debt is unpaid no more.
+        claim = _Claim(debt, fact, self._receipt(fact), is_right and debt.id not in self.claimed)
+        if claim.is_due:
+            self.claimed.add(debt.id)
+        self.new.append((claim.receipt, claim))
+        return claim
+
+    def _deliver(self, due: Sequence[_Claim]) -> None:
+        """Let the domains do what was paid for."""
+        together: dict[str, list[_Claim]] = {}
+        for claim in due:
+            if claim.debt.kind in self.rules.actions.paid_together:
+                together.setdefault(claim.debt.kind, []).append(claim)
+            else:
+                self._note(claim, is_delivered=self._is_delivered(claim))
+        for kind, claims in together.items():
+            action = self.rules.actions.paid_together[kind]
+            failed = action(self.tx, [(claim.debt, claim.fact) for claim in claims])
+            for claim in claims:
+                self._note(claim, is_delivered=claim.debt.id not in failed)
+
+    def _is_delivered(self, claim: _Claim) -> bool:
+        """Let the domain deliver this one; False when it cannot be done any more."""
+        action = self.rules.actions.paid.get(claim.debt.kind)
+        try:
+            if action is not None:
+                action(self.tx, claim.debt, claim.fact)
+        except CannotFulfil:
+            return False
+        return True
+
+    def _note(self, claim: _Claim, *, is_delivered: bool) -> None:
+        if is_delivered:
+            claim.is_paid = True
+            claim.debt.state = DebtState.PAID
+            claim.receipt.debt_id = claim.debt.id
+        else:
+            store.cancel_debt(self.tx, claim.debt, self.rules.actions)
+
+    def _settle(self, claim: _Claim) -> Applied:
+        debt, fact = claim.debt, claim.fact
+        if claim.is_paid:
             self._tell(debt, "payment.succeeded", fact)
             return Applied(Outcome.PAID, fact.out_trade_no, debt.id)
-        self._receive(fact, None)
         self._tell(debt, "payment.returned", fact)
         text = f"the debt {debt.id} was {debt.state}; the money goes back by itself"
         raise_alert(self.tx, "payment.late", fact.transaction_id, text)
         self._record("payment.late", fact, text)
         return Applied(Outcome.LATE, fact.out_trade_no, debt.id)
 
-    def _deliver(self, debt: Debt, fact: PaymentFact) -> bool:
-        """Let the domain do what was paid for; False when it cannot be done any more."""
-        action = self.rules.actions.paid.get(debt.kind)
-        try:
-            if action is not None:
-                action(self.tx, debt, fact)
-        except CannotFulfil:
-            store.cancel_debt(self.tx, debt, self.rules.actions)
-            return False
-        return True
-
-    def _receive(self, fact: PaymentFact, debt: Debt | None) -> None:
+    def _receipt(self, fact: PaymentFact) -> Receipt:
         receipt = Receipt(
             transaction_id=fact.transaction_id,
             out_trade_no=fact.out_trade_no,
-            debt_id=None if debt is None else debt.id,
+            debt_id=None,
             amount_fen=fact.amount_fen,
             reserved_fen=0,
             appid=fact.appid,
@@ -158,7 +200,7 @@ class _Work:
             source=fact.source,
         )
         self.receipts[fact.transaction_id] = receipt
-        self.new.append((receipt, debt))
+        return receipt
 
     def _tell(self, debt: Debt, name: str, fact: PaymentFact) -> None:
         if debt.payer_id:
@@ -179,14 +221,14 @@ class _Work:
 
     def save(self) -> None:
         """Write what came in, the states it led to, and the journals of it."""
-        paid = {debt.id for _, debt in self.new if debt is not None}
+        paid = {receipt.debt_id for receipt, _ in self.new if receipt.debt_id is not None}
         if self.succeeded:
             store.succeed_attempts(self.tx, self.succeeded)
         if paid:
             store.pay_debts(self.tx, paid)
         if self.new:
             store.insert_receipts(self.tx, [receipt for receipt, _ in self.new])
-            postings.enter(self.tx, [_posting(receipt, debt) for receipt, debt in self.new])
+            postings.enter(self.tx, [_posting(receipt, claim) for receipt, claim in self.new])
         self._send_back()
         store.look_soon(self.tx, debt_ids=paid, numbers=self.look_at)
         if self.told:
@@ -194,8 +236,8 @@ class _Work:
 
     def _send_back(self) -> None:
         """Money for an order of ours that needs none goes back without being asked for."""
-        for receipt, debt in self.new:
-            if debt is None and receipt.out_trade_no in self.attempts:
+        for receipt, claim in self.new:
+            if claim is not None and not claim.is_paid:
                 write_refund(
                     self.tx,
                     receipt,
@@ -213,9 +255,11 @@ def _is_same(known: Receipt, fact: PaymentFact) -> bool:
     return (known.out_trade_no, known.amount_fen) == (fact.out_trade_no, fact.amount_fen)
 
 
-def _is_amount(attempt: Attempt | None, fact: PaymentFact) -> bool:
+def _is_amount(attempt: store.Asked | None, fact: PaymentFact) -> bool:
     return attempt is None or attempt.amount_fen == fact.amount_fen
 
 
-def _posting(receipt: Receipt, debt: Debt | None) -> Posting:
-    return postings.unexpected(receipt) if debt is None else postings.paid(debt, receipt)
+def _posting(receipt: Receipt, claim: _Claim | None) -> Posting:
+    if claim is None or not claim.is_paid:
+        return postings.unexpected(receipt)
+    return postings.paid(claim.debt, receipt)

@@ -6,7 +6,7 @@ has come in, known by WeChat's transaction id: it pays its debt, or it waits in 
 *refund* sends some of a receipt back. Times are integer milliseconds UTC, amounts are fen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Final
@@ -269,6 +269,7 @@ class Merchant(msgspec.Struct, frozen=True):
 
 
 PaidAction = Callable[[Tx, Debt, PaymentFact], None]
+PaidTogether = Callable[[Tx, Sequence[tuple[Debt, PaymentFact]]], Collection[int]]
 RefundedAction = Callable[[Tx, Debt, Refund], None]
 CancelledAction = Callable[[Tx, Debt], None]
 
@@ -277,11 +278,12 @@ class Actions:
     """What a domain does about its debts, in the transaction that changes them, by kind.
 
     A paid action that cannot deliver raises CannotFulfil before it has changed anything; the
-    money then goes back.
+    money then goes back. One that delivers many at a time returns the ids of those debts.
     """
 
     def __init__(self) -> None:
         self.paid: dict[str, PaidAction] = {}
+        self.paid_together: dict[str, PaidTogether] = {}
         self.refunded: dict[str, RefundedAction] = {}
         self.cancelled: dict[str, CancelledAction] = {}
 

@@ -42,6 +42,7 @@ from payments.model import (
     Difference,
     Merchant,
     PaidAction,
+    PaidTogether,
     PaymentNotFound,
     PaymentsUnavailable,
     PaymentUnknown,
@@ -139,6 +140,13 @@ class Payments:
         CannotFulfil, having changed nothing, to have the money sent back.
         """
         self._actions.paid[kind] = action
+
+    def when_paid_together(self, kind: str, action: PaidTogether) -> None:
+        """As when_paid for a kind of which many are paid at a time: action(tx, [(debt, fact)]).
+
+        It returns the ids of the debts that it cannot deliver, having changed nothing for them.
+        """
+        self._actions.paid_together[kind] = action
 
     def when_refunded(self, kind: str, action: RefundedAction) -> None:
         """action(tx, debt, refund) runs in the transaction in which a refund has arrived."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import func, insert, not_, or_, select, update
+from sqlalchemy import BindParameter, Select, bindparam, func, insert, not_, or_, select, update
 
 from payments.gateway import Placed, PlaceOrder, TradeType
 from payments.ledger.store import is_stopped
@@ -36,6 +36,7 @@ from sql import events, idempotency
 from sql.database import Tx
 from sql.tables.core import idempotency as kept_keys
 from sql.tables.payments import debts, payment_attempts, payscore_orders, receipts
+from sql.transaction import Bulk
 from sql.types import Millis
 
 S = TypeVar("S")
@@ -92,10 +93,14 @@ def owe(  # noqa: PLR0913 (each of them is a word of the debt)
     return load_debt(tx, key[0])
 
 
+# What every notice runs is built once: to build a statement takes as long as to run it.
+_DEBTS = select(debts).where(debts.c.id.in_(bindparam("ids", expanding=True))).order_by(debts.c.id)
+_LOCK_DEBTS = _DEBTS.with_for_update()
+
+
 def load_debts(tx: Tx, ids: Iterable[int], *, lock: bool = False) -> dict[int, Debt]:
     """Debts by id; unknown ones are left out."""
-    query = select(debts).where(debts.c.id.in_(sorted(ids))).order_by(debts.c.id)
-    rows = tx.execute(query.with_for_update() if lock else query)
+    rows = tx.execute(_LOCK_DEBTS if lock else _DEBTS, {"ids": sorted(ids)})
     return {row.id: _as(Debt, row) for row in rows}
 
 
@@ -125,19 +130,25 @@ def move_debt(tx: Tx, debt: Debt, to: DebtState, **values: Any) -> None:
     debt.state = to
 
 
+_PAY = (
+    update(debts)
+    .where(
+        debts.c.id.in_(bindparam("ids", expanding=True)),
+        debts.c.state == DebtState.UNPAID,
+    )
+    .values(
+        state=DebtState.PAID,
+        version=debts.c.version + 1,
+        ended_at=bindparam("now"),
+        cancel_asked_at=None,
+        next_at=None,
+    )
+)
+
+
 def pay_debts(tx: Tx, ids: Collection[int]) -> None:
     """Move unpaid debts, which this transaction has locked, to paid."""
-    changed = tx.execute(
-        update(debts)
-        .where(debts.c.id.in_(sorted(ids)), debts.c.state == DebtState.UNPAID)
-        .values(
-            state=DebtState.PAID,
-            version=debts.c.version + 1,
-            ended_at=tx.now,
-            cancel_asked_at=None,
-            next_at=None,
-        )
-    )
+    changed = tx.execute(_PAY, {"ids": sorted(ids), "now": tx.now})
     must_be(changed.rowcount, len(ids))
 
 
@@ -278,26 +289,54 @@ def live_attempt(tx: Tx, debt_id: int) -> Attempt | None:
     return None if row is None else _as(Attempt, row)
 
 
-def find_attempts(tx: Tx, numbers: Iterable[str], *, lock: bool = False) -> dict[str, Attempt]:
-    """Attempts by their out_trade_no; unknown ones are left out."""
-    query = select(payment_attempts).where(payment_attempts.c.out_trade_no.in_(sorted(numbers)))
-    query = query.order_by(payment_attempts.c.id)
-    rows = tx.execute(query.with_for_update() if lock else query)
-    return {row.out_trade_no: _as(Attempt, row) for row in rows}
+_NUMBERS = payment_attempts.c.out_trade_no.in_(bindparam("numbers", expanding=True))
+_ASKED = (
+    select(
+        payment_attempts.c.id,
+        payment_attempts.c.debt_id,
+        payment_attempts.c.out_trade_no,
+        payment_attempts.c.amount_fen,
+        payment_attempts.c.state,
+    )
+    .where(_NUMBERS)
+    .order_by(payment_attempts.c.id)
+)
+_LOCK_ASKED = _ASKED.with_for_update()
 
 
-def debts_behind(tx: Tx, numbers: Iterable[str]) -> set[int]:
-    """The debts that attempts with these out_trade_no are for."""
-    mine = payment_attempts.c.out_trade_no.in_(sorted(numbers))
-    return set(tx.execute(select(payment_attempts.c.debt_id).where(mine)).scalars())
+class Asked(msgspec.Struct):
+    """Of an attempt, what money that has come for it is compared with."""
+
+    id: int
+    debt_id: int
+    amount_fen: int
+    state: AttemptState
+
+
+def lock_asked(tx: Tx, numbers: Collection[str]) -> tuple[Mapping[int, Debt], Mapping[str, Asked]]:
+    """The debts behind attempts with these out_trade_no, by id, and what was asked for."""
+    asked = _asked(tx, _ASKED, numbers)
+    owed = load_debts(tx, {one.debt_id for one in asked.values()}, lock=True)
+    if tx.dialect == "mysql":
+        # Until their debts were locked somebody could change them.
+        asked = _asked(tx, _LOCK_ASKED, numbers)
+    return owed, asked
+
+
+def _asked(tx: Tx, query: Select[Any], numbers: Collection[str]) -> dict[str, Asked]:
+    return {
+        row.out_trade_no: Asked(row.id, row.debt_id, row.amount_fen, AttemptState(row.state))
+        for row in tx.execute(query, {"numbers": sorted(numbers)})
+    }
 
 
 def find_attempt(tx: Tx, out_trade_no: str) -> Attempt:
     """Raises PaymentNotFound."""
-    found = find_attempts(tx, [out_trade_no])
-    if not found:
+    mine = payment_attempts.c.out_trade_no == out_trade_no
+    row = tx.execute(select(payment_attempts).where(mine)).one_or_none()
+    if row is None:
         raise PaymentNotFound
-    return found[out_trade_no]
+    return _as(Attempt, row)
 
 
 def payment(tx: Tx, out_trade_no: str) -> tuple[Attempt, Debt]:
@@ -348,34 +387,50 @@ def end_attempt(
     return changed.rowcount == 1
 
 
+_SUCCEED = (
+    update(payment_attempts)
+    .where(
+        payment_attempts.c.id.in_(bindparam("ids", expanding=True)),
+        payment_attempts.c.state != AttemptState.SUCCESS,
+    )
+    .values(state=AttemptState.SUCCESS, live_debt=None, next_at=None, ended_at=bindparam("now"))
+)
+
+
 def succeed_attempts(tx: Tx, ids: Collection[int]) -> None:
     """Move attempts, which this transaction has locked, to success."""
-    changed = tx.execute(
-        update(payment_attempts)
-        .where(
-            payment_attempts.c.id.in_(sorted(ids)),
-            payment_attempts.c.state != AttemptState.SUCCESS,
-        )
-        .values(state=AttemptState.SUCCESS, live_debt=None, next_at=None, ended_at=tx.now)
-    )
+    changed = tx.execute(_SUCCEED, {"ids": sorted(ids), "now": tx.now})
     must_be(changed.rowcount, len(ids))
+
+
+_SOON = (
+    update(payment_attempts)
+    .where(payment_attempts.c.state.in_(_LIVE), _NOT_DEDUCTED)
+    .values(next_at=bindparam("now"))
+)
+# Deductions are asked about by their scores.
+_SCORES_SOON = (
+    update(payscore_orders)
+    .where(payscore_orders.c.next_at.is_not(None))
+    .values(next_at=bindparam("now"))
+)
+_THESE: BindParameter[Any] = bindparam("these", expanding=True)
+_OF_DEBTS_SOON = (
+    _SOON.where(payment_attempts.c.live_debt.in_(_THESE)),
+    _SCORES_SOON.where(payscore_orders.c.debt_id.in_(_THESE)),
+)
+_OF_NUMBERS_SOON = (
+    _SOON.where(payment_attempts.c.out_trade_no.in_(_THESE)),
+    _SCORES_SOON.where(payscore_orders.c.out_order_no.in_(_THESE)),
+)
 
 
 def look_soon(tx: Tx, *, debt_ids: Collection[int], numbers: Collection[str]) -> None:
     """Let the live attempts of these debts, and those of these numbers, be asked about now."""
-    if not debt_ids and not numbers:
-        return
-    mine = or_(
-        payment_attempts.c.live_debt.in_(sorted(debt_ids)),
-        payment_attempts.c.out_trade_no.in_(sorted(numbers)),
-    )
-    live = payment_attempts.c.state.in_(_LIVE)
-    tx.execute(update(payment_attempts).where(mine, live, _NOT_DEDUCTED).values(next_at=tx.now))
-    # Deductions are asked about by their scores.
-    scores = payscore_orders.c
-    theirs = or_(scores.debt_id.in_(sorted(debt_ids)), scores.out_order_no.in_(sorted(numbers)))
-    soon = update(payscore_orders).where(theirs, scores.next_at.is_not(None))
-    tx.execute(soon.values(next_at=tx.now))
+    for soon, these in ((_OF_DEBTS_SOON, debt_ids), (_OF_NUMBERS_SOON, numbers)):
+        if these:
+            for statement in soon:
+                tx.execute(statement, {"these": sorted(these), "now": tx.now})
 
 
 def claim_attempts(tx: Tx, *, most: int, not_since: Millis) -> list[Attempt]:
@@ -532,16 +587,18 @@ def give_up_score_debt(tx: Tx, debt: Debt) -> None:
 # Money that has come in
 
 
-def find_receipts(tx: Tx, ids: Iterable[str], *, lock: bool = False) -> dict[str, Receipt]:
+_RECEIPTS = select(receipts).where(receipts.c.transaction_id.in_(bindparam("ids", expanding=True)))
+_INSERT_RECEIPT = Bulk(insert(receipts), Receipt.__struct_fields__)
+
+
+def find_receipts(tx: Tx, ids: Iterable[str]) -> dict[str, Receipt]:
     """By transaction id."""
-    query = select(receipts).where(receipts.c.transaction_id.in_(sorted(ids)))
-    query = query.order_by(receipts.c.transaction_id)
-    rows = tx.execute(query.with_for_update() if lock else query)
+    rows = tx.execute(_RECEIPTS, {"ids": sorted(ids)})
     return {row.transaction_id: _as(Receipt, row) for row in rows}
 
 
 def insert_receipts(tx: Tx, new: Sequence[Receipt]) -> None:
-    tx.execute(insert(receipts), [msgspec.structs.asdict(receipt) for receipt in new])
+    tx.execute_many(_INSERT_RECEIPT, [msgspec.structs.astuple(receipt) for receipt in new])
 
 
 def receipts_of(tx: Tx, out_trade_no: str, *, lock: bool = False) -> list[Receipt]:

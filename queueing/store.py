@@ -471,18 +471,23 @@ def load_tickets(tx: Tx, ids: Iterable[int]) -> dict[int, Ticket]:
     return {row.id: _ticket(row) for row in rows}
 
 
+_STALLS = select(stalls).order_by(stalls.c.id)
+_SELLERS = select(stall_sellers.c.stall_id, stall_sellers.c.account_id)
+_THESE_STALLS = _STALLS.where(stalls.c.id.in_(bindparam("ids", expanding=True)))
+_THEIR_SELLERS = _SELLERS.where(stall_sellers.c.stall_id.in_(bindparam("ids", expanding=True)))
+
+
 def load_stalls(tx: Tx, ids: Iterable[int] | None = None) -> dict[int, Stall]:
     """Stalls by id, in the order of their ids; all of them when ids is None."""
-    query = select(stalls).order_by(stalls.c.id)
-    owners = select(stall_sellers.c.stall_id, stall_sellers.c.account_id)
-    if ids is not None:
-        wanted = list(ids)
-        query = query.where(stalls.c.id.in_(wanted))
-        owners = owners.where(stall_sellers.c.stall_id.in_(wanted))
+    if ids is None:
+        owners, rows = tx.execute(_SELLERS), tx.execute(_STALLS)
+    else:
+        wanted = {"ids": list(ids)}
+        owners, rows = tx.execute(_THEIR_SELLERS, wanted), tx.execute(_THESE_STALLS, wanted)
     sellers: dict[int, set[int]] = {}
-    for row in tx.execute(owners):
+    for row in owners:
         sellers.setdefault(row.stall_id, set()).add(row.account_id)
-    return {row.id: _stall(row, sellers.get(row.id, set())) for row in tx.execute(query)}
+    return {row.id: _stall(row, sellers.get(row.id, set())) for row in rows}
 
 
 def _stall(row: Row[Any], sellers: set[int]) -> Stall:

@@ -6,7 +6,7 @@ Both are rows for a person to read; nothing is ever mended because of them.
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sql.tables.payments import alerts, incidents
@@ -69,10 +69,12 @@ def _change(tx: Tx, kind: str, subject: str, **values: object) -> bool:
     return tx.execute(changed.values(values)).rowcount > 0
 
 
+_OPEN = select(alerts.c.id).where(alerts.c.kind == bindparam("kind"), alerts.c.open == 1).limit(1)
+
+
 def is_raised(tx: Tx, kind: str) -> bool:
     """Whether any alert of the kind is open."""
-    query = select(alerts.c.id).where(alerts.c.kind == kind, alerts.c.open == 1).limit(1)
-    return tx.execute(query).first() is not None
+    return tx.execute(_OPEN, {"kind": kind}).first() is not None
 
 
 def open_alerts(tx: Tx, kind: str = "") -> list[Alert]:

@@ -94,11 +94,11 @@ _HEADS = (
     .order_by(streams.c.name)
     .with_hint(streams, "FORCE INDEX (uq_streams_name)", "mysql")
 )
+_LOCK_HEADS = _HEADS.with_for_update()
 
 
 def _select_heads(tx: Tx, names: Sequence[str], *, lock: bool) -> dict[str, Head]:
-    statement = _HEADS.with_for_update() if lock else _HEADS
-    rows = tx.execute(statement, {"names": names})
+    rows = tx.execute(_LOCK_HEADS if lock else _HEADS, {"names": names})
     return {row.name: Head(row.id, row.name, row.epoch, row.seq) for row in rows}
 
 

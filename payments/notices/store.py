@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from sql.database import Tx
 from sql.tables.payments import payment_notices as notices
@@ -67,9 +67,17 @@ def keep_notices(tx: Tx, kept: Sequence[Kept]) -> None:
             tx.execute(again.values(verdict=first[digest].verdict[:40]))
 
 
+_MINE = notices.c.sha256.in_(bindparam("digests", expanding=True))
+_VERDICTS = select(notices.c.sha256, notices.c.verdict).where(_MINE)
+_AGAIN = (
+    update(notices)
+    .where(_MINE)
+    .values(times=notices.c.times + bindparam("more"), last_at=bindparam("now"))
+)
+
+
 def _verdicts(tx: Tx, digests: Iterable[str]) -> dict[str, str]:
-    query = select(notices.c.sha256, notices.c.verdict)
-    rows = tx.execute(query.where(notices.c.sha256.in_(sorted(digests))))
+    rows = tx.execute(_VERDICTS, {"digests": sorted(digests)})
     return {row.sha256: row.verdict for row in rows}
 
 
@@ -94,9 +102,7 @@ def _count(tx: Tx, times: Mapping[str, int]) -> None:
         groups.setdefault(count, []).append(digest)
     for count, digests in groups.items():
         if count:
-            values = {"times": notices.c.times + count, "last_at": tx.now}
-            mine = notices.c.sha256.in_(sorted(digests))
-            tx.execute(update(notices).where(mine).values(values))
+            tx.execute(_AGAIN, {"digests": sorted(digests), "more": count, "now": tx.now})
 
 
 def keep_bad(tx: Tx, kept: Kept, *, since: Millis, most: int) -> bool:

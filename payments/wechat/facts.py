@@ -73,7 +73,8 @@ def millis(fields: Mapping[str, str], name: str) -> Millis:
     value = fields.get(name, "")
     try:
         if _COMPACT.fullmatch(value):
-            return _since_epoch(datetime.strptime(value, "%Y%m%d%H%M%S").replace(tzinfo=BEIJING))
+            day, time = value[:8], value[8:]
+            value = f"{day[:4]}-{day[4:6]}-{day[6:]} {time[:2]}:{time[2:4]}:{time[4:]}"
         if _SPACED.fullmatch(value):
             return _since_epoch(datetime.fromisoformat(value).replace(tzinfo=BEIJING))
     except ValueError:

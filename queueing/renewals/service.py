@@ -34,7 +34,7 @@ class Renewals:
         self._payments = payments
         self._now = now
         self.price_fen = price_fen
-        payments.when_paid(store.MONTHS, store.deliver)
+        payments.when_paid_together(store.MONTHS, store.deliver)
         payments.when_refunded(store.MONTHS, store.take_back)
         payments.scans.sells(PRODUCT, self._sell)
 

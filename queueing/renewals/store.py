@@ -1,15 +1,18 @@
 """What is promised to a debt, and what happens in the transaction that pays or refunds it."""
 
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from payments.gateway import PaymentFact
-from payments.model import CannotFulfil, Debt, Refund
+from payments.model import Debt, Refund
 from payments.scans.model import NotForSale
-from payments.store import owe
+from payments.store import must_be, owe
 from queueing.model import NotYourStall, Stall, StallNotFound
 from queueing.stalls import store as stalls
+from queueing.stalls.model import Renewal
 from queueing.store import load_stalls
 from sql.database import Tx
 from sql.tables.queueing import stall_purchases
@@ -75,28 +78,51 @@ def _owe(
     return debt
 
 
-def deliver(tx: Tx, debt: Debt, fact: PaymentFact) -> None:
-    """The debt is paid: add the months, once. Raises CannotFulfil for a stall that is gone."""
-    row = _purchase(tx, debt.id)
-    if row is None:
-        raise CannotFulfil(f"nothing was promised for debt {debt.id}")
-    if row[1] is not None:
-        return
-    try:
-        stalls.renew(
-            tx,
-            debt.subject,
-            months=row[0],
-            reason=f"paid, {fact.out_trade_no}",
-            by=debt.payer_id,
-        )
-    except StallNotFound as error:
-        raise CannotFulfil(f"stall {debt.subject} is gone") from error
-    tx.execute(
-        update(stall_purchases)
-        .where(stall_purchases.c.debt_id == debt.id)
-        .values(delivered_at=tx.now)
+_PURCHASES = (
+    select(
+        stall_purchases.c.debt_id,
+        stall_purchases.c.months,
+        stall_purchases.c.delivered_at,
+        stall_purchases.c.taken_back,
     )
+    .where(stall_purchases.c.debt_id.in_(bindparam("ids", expanding=True)))
+    .order_by(stall_purchases.c.debt_id)
+    .with_for_update()
+)
+_DELIVER = (
+    update(stall_purchases)
+    .where(
+        stall_purchases.c.debt_id.in_(bindparam("ids", expanding=True)),
+        stall_purchases.c.delivered_at.is_(None),
+    )
+    .values(delivered_at=bindparam("now"))
+)
+
+
+def deliver(tx: Tx, paid: Sequence[tuple[Debt, PaymentFact]]) -> set[int]:
+    """These debts are paid: add the months, once.
+
+    Returns the debts that cannot be delivered: nothing was promised, or the stall is gone.
+    """
+    promised = _purchases(tx, [debt.id for debt, _ in paid])
+    failed = {debt.id for debt, _ in paid} - promised.keys()
+    due = {
+        debt.id: Renewal(
+            debt.subject,
+            promised[debt.id].months,
+            f"paid, {fact.out_trade_no}",
+            debt.payer_id,
+        )
+        for debt, fact in paid
+        if debt.id in promised and promised[debt.id].delivered_at is None
+    }
+    balances = stalls.renew_many(tx, list(due.values()))
+    gone = {id_ for id_, balance in zip(due, balances, strict=True) if balance is None}
+    delivered = sorted(due.keys() - gone)
+    if delivered:
+        changed = tx.execute(_DELIVER, {"ids": delivered, "now": tx.now})
+        must_be(changed.rowcount, len(delivered))
+    return failed | gone
 
 
 def take_back(tx: Tx, debt: Debt, _refund: Refund) -> None:
@@ -104,11 +130,10 @@ def take_back(tx: Tx, debt: Debt, _refund: Refund) -> None:
 
     A month that has been charged since was used; it stays charged.
     """
-    row = _purchase(tx, debt.id)
-    if row is None or row[1] is None or not debt.amount_fen:
+    row = _purchases(tx, [debt.id]).get(debt.id)
+    if row is None or row.delivered_at is None or not debt.amount_fen:
         return
-    bought, _, taken_back = row
-    due = bought * debt.refunded_fen // debt.amount_fen - taken_back
+    due = row.months * debt.refunded_fen // debt.amount_fen - row.taken_back
     if due > 0:
         # A stall that is gone has no months left; the money goes back all the same.
         with suppress(StallNotFound):
@@ -118,22 +143,13 @@ def take_back(tx: Tx, debt: Debt, _refund: Refund) -> None:
         tx.execute(
             update(stall_purchases)
             .where(stall_purchases.c.debt_id == debt.id)
-            .values(taken_back=taken_back + due)
+            .values(taken_back=row.taken_back + due)
         )
 
 
-def _purchase(tx: Tx, debt_id: int) -> tuple[int, int | None, int] | None:
-    """months, delivered_at, taken_back; locked."""
-    row = tx.execute(
-        select(
-            stall_purchases.c.months,
-            stall_purchases.c.delivered_at,
-            stall_purchases.c.taken_back,
-        )
-        .where(stall_purchases.c.debt_id == debt_id)
-        .with_for_update()
-    ).first()
-    return None if row is None else (row.months, row.delivered_at, row.taken_back)
+def _purchases(tx: Tx, debt_ids: Sequence[int]) -> dict[int, Row[Any]]:
+    """By debt, locked; what nothing was promised for is left out."""
+    return {row.debt_id: row for row in tx.execute(_PURCHASES, {"ids": sorted(debt_ids)})}
 
 
 def owe_once(

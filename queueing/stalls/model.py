@@ -48,6 +48,15 @@ class MonthEntry(msgspec.Struct, frozen=True):
     by_account: int
 
 
+class Renewal(msgspec.Struct, frozen=True):
+    """Months to be added to a stall; a negative number takes them. by: an account, 0 for none."""
+
+    stall_id: int
+    months: int
+    reason: str
+    by: int
+
+
 class Renewed(msgspec.Struct, frozen=True):
     """added 0: the same renewal was made a moment ago, this is its repeat."""
 

@@ -6,20 +6,22 @@ so that pools in memory, in whichever process, see that they are out of date.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from queueing.calendar import month_of, months_between
 from queueing.model import NotYourStall, Stall, StallDue, StallNotFound
-from queueing.stalls.model import ClaimRefused, HasStall, MonthEntry, PhoneTaken, Renewed
+from queueing.stalls.model import ClaimRefused, HasStall, MonthEntry, PhoneTaken, Renewal, Renewed
 from queueing.store import load_stalls, stream_of
 from sql import events
 from sql.database import Tx
 from sql.tables.queueing import stall_months, stall_sellers, stalls
+from sql.transaction import Bulk
 
 # A renewal repeated within this time by the same administrator is the same tap again:
 # the old dialect has no key to tell by.
@@ -136,10 +138,19 @@ def release_sellers(tx: Tx, stall_id: int) -> Stall:
 
 def renew(tx: Tx, stall_id: int, *, months: int, reason: str, by: int) -> Renewed:
     """Add months, by hand. Raises StallNotFound."""
-    assert months > 0, "months are taken by take_months"
-    head = lock(tx, stall_id)
-    balance = _add_months(tx, stall_id, head, months=months, reason=reason, by=by)
+    (balance,) = renew_many(tx, [Renewal(stall_id, months, reason, by)])
+    if balance is None:
+        raise StallNotFound
     return Renewed(stall_id, months, balance, created=False)
+
+
+def renew_many(tx: Tx, wanted: Sequence[Renewal]) -> list[int | None]:
+    """Add months for each, one after the other: the balance it left, None for an unknown stall."""
+    assert all(one.months > 0 for one in wanted), "months are taken by take_months"
+    heads = events.lock_streams(tx, {stream_of(one.stall_id) for one in wanted}, make=False)
+    there = [stream_of(one.stall_id) in heads for one in wanted]
+    balances = iter(_add_many(tx, heads, list(compress(wanted, there))))
+    return [next(balances) if is_there else None for is_there in there]
 
 
 def take_months(tx: Tx, stall_id: int, *, months: int, reason: str, by: int) -> int:
@@ -188,22 +199,56 @@ def _is_same_renewal(tx: Tx, stall_id: int, renewal: tuple[int, int, str]) -> bo
 def _add_months(
     tx: Tx, stall_id: int, head: events.Head, *, months: int, reason: str, by: int
 ) -> int:
-    """As many months as it says, or fewer: a negative number takes them."""
-    balance = _balance(tx, stall_id) + months
-    assert months != 0, "an entry of nothing"
-    assert balance >= 0, "more months taken than there were"
-    _enter(tx, stall_id, period=None, months=months, balance=balance, reason=reason, by=by)
-    tx.execute(update(stalls).where(stalls.c.id == stall_id).values(balance_months=balance))
-    _append(
-        tx,
-        stall_id,
-        head,
-        [
-            _staff_line("stall.renewed", {"months": months, "balance_months": balance}),
-            _changed_line(tx, stall_id),
-        ],
-    )
+    """As renew_many, but a negative number takes them."""
+    heads = {stream_of(stall_id): head}
+    (balance,) = _add_many(tx, heads, [Renewal(stall_id, months, reason, by)])
     return balance
+
+
+_INSERT_MONTHS = Bulk(
+    insert(stall_months),
+    ("stall_id", "period", "months", "balance_after", "reason", "by_account", "at"),
+)
+_ADD = (
+    update(stalls)
+    .where(stalls.c.id.in_(bindparam("ids", expanding=True)))
+    .values(balance_months=stalls.c.balance_months + bindparam("added"))
+)
+
+
+def _add_many(tx: Tx, heads: Mapping[str, events.Head], wanted: Sequence[Renewal]) -> list[int]:
+    """Enter months, one after the other; the balances they left. heads: of these stalls, locked."""
+    if not wanted:
+        return []
+    found = load_stalls(tx, sorted({one.stall_id for one in wanted}))
+    were = {stall.id: stall.balance_months for stall in found.values()}
+    lines: dict[str, list[events.Line]] = {name: [] for name in heads}
+    balances, rows = [], []
+    for one in wanted:
+        stall = found[one.stall_id]
+        stall.balance_months = balance = stall.balance_months + one.months
+        assert one.months != 0, "an entry of nothing"
+        assert balance >= 0, "more months taken than there were"
+        balances.append(balance)
+        rows.append((stall.id, None, one.months, balance, one.reason, one.by, tx.now))
+        lines[stream_of(stall.id)] += [
+            _staff_line("stall.renewed", {"months": one.months, "balance_months": balance}),
+            _changed_line(stall),
+        ]
+    tx.execute_many(_INSERT_MONTHS, rows)
+    _add_to_balances(tx, {id_: found[id_].balance_months - was for id_, was in were.items()})
+    events.append(tx, {name: (head, lines[name]) for name, head in heads.items()})
+    return balances
+
+
+def _add_to_balances(tx: Tx, added: Mapping[int, int]) -> None:
+    """Stalls to which as much is added share a statement. Their streams are locked."""
+    together: dict[int, list[int]] = {}
+    for stall_id, months in added.items():
+        together.setdefault(months, []).append(stall_id)
+    for months, ids in together.items():
+        changed = tx.execute(_ADD, {"ids": ids, "added": months})
+        assert changed.rowcount == len(ids), f"{changed.rowcount} of {len(ids)} stalls were there"
 
 
 def stalls_to_charge(tx: Tx) -> list[int]:
@@ -243,7 +288,7 @@ def charge_months(tx: Tx, stall_id: int) -> int:
         .values(balance_months=balance, charged_month=periods[-1])
     )
     if taken and balance == 0:
-        lines.append(_changed_line(tx, stall_id))
+        lines.append(_changed_line(_loaded(tx, stall_id)))
     _append(tx, stall_id, head, lines)
     return taken
 
@@ -344,12 +389,15 @@ def _append(tx: Tx, stall_id: int, head: events.Head, lines: list[events.Line]) 
 
 def _tell_changed(tx: Tx, stall_id: int, head: events.Head, *, name: str = "") -> None:
     lines = [_staff_line(name, {})] if name else []
-    _append(tx, stall_id, head, [*lines, _changed_line(tx, stall_id)])
+    _append(tx, stall_id, head, [*lines, _changed_line(_loaded(tx, stall_id))])
 
 
-def _changed_line(tx: Tx, stall_id: int) -> events.Line:
+def _loaded(tx: Tx, stall_id: int) -> Stall:
+    return load_stalls(tx, [stall_id])[stall_id]
+
+
+def _changed_line(stall: Stall) -> events.Line:
     """What everyone may know of the stall as it is now."""
-    stall = load_stalls(tx, [stall_id])[stall_id]
     public = {"stall_id": stall.id, "name": stall.name, "open": stall.is_open}
     private = {**public, "balance_months": stall.balance_months, "disabled": stall.disabled}
     return events.Line("stall.changed", 0, _encode(public), _encode(private))

@@ -1,5 +1,6 @@
 """Months that a seller pays for: owed once, delivered once, taken back with the money."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from sqlalchemy import delete, select
 from accounts.audit.model import By
 from payments.gateway import TradeType
 from payments.messages import PayRequest
-from payments.model import CannotFulfil, Debt, Outcome
+from payments.model import Debt, Outcome
 from payments.service import Payments
 from payments.store import load_debt, payment
 from queueing.model import NotYourStall, StallNotFound
@@ -163,8 +164,9 @@ async def test_a_delivery_that_is_run_again_adds_nothing(till: Till) -> None:
     out_trade_no = await till.paid(stall.id)
     debt = await till.debt(out_trade_no)
 
-    await till.canteen.db.write(deliver, debt, till.bank.fact(out_trade_no))
+    failed = await till.canteen.db.write(deliver, [(debt, till.bank.fact(out_trade_no))])
 
+    assert failed == set()
     assert await till.months(stall.id) == 5
 
 
@@ -174,10 +176,59 @@ async def test_money_for_a_debt_without_a_promise_cannot_be_fulfilled(till: Till
     debt, fact = await till.debt(order.out_trade_no), till.bank.pay(order.out_trade_no)
     debt.id += 1
 
-    with pytest.raises(CannotFulfil):
-        await till.canteen.db.write(deliver, debt, fact)
+    failed = await till.canteen.db.write(deliver, [(debt, fact)])
 
+    assert failed == {debt.id}
     assert await till.months(stall.id) == 2
+
+
+async def test_what_is_paid_at_the_same_time_is_delivered_one_after_the_other(till: Till) -> None:
+    stall, other = await till.canteen.stall(months=2), await till.canteen.stall(months=0)
+    gone = await till.canteen.stall(months=1)
+    asked = [(stall.id, 3), (other.id, 1), (gone.id, 1), (stall.id, 2), (other.id, 2)]
+    debts = [
+        await till.canteen.db.write(
+            owe_months,
+            stall_id=stall_id,
+            seller=seller_of(stall_id).account_id,
+            months=months,
+            price_fen=PRICE_FEN,
+            expires_at=till.clock.now() + PAY_WITHIN_MS,
+        )
+        for stall_id, months in asked
+    ]
+    orders = [
+        await till.payments.pay(
+            debt.id, trade_type=TradeType.NATIVE, openid="", client_ip="127.0.0.1", key=""
+        )
+        for debt in debts
+    ]
+    await till.canteen.db.write(vanish, gone.id)
+    facts = [till.bank.pay(order.out_trade_no) for order in orders]
+
+    # The first is told of twice.
+    outcomes = await asyncio.gather(*(till.payments.apply(fact) for fact in [*facts, facts[0]]))
+
+    paid = Outcome.PAID
+    assert [applied.outcome for applied in outcomes] == [
+        *(paid, paid, Outcome.LATE, paid, paid, Outcome.REPEATED)
+    ]
+    for stall_id, running in ((stall.id, [(3, 5), (2, 7)]), (other.id, [(1, 1), (2, 3)])):
+        told = await till.canteen.stream(stall_id)
+        renewed = [private(event) for event in told if event.name == "stall.renewed"]
+        assert renewed[-2:] == [
+            {"months": months, "balance_months": balance} for months, balance in running
+        ]
+        changed = [private(event) for event in told if event.name == "stall.changed"]
+        assert [each["balance_months"] for each in changed[-2:]] == [b for _, b in running]
+        entries = await till.canteen.db.read(month_entries, stall_id)
+        assert [(e.months, e.balance_after) for e in entries[:2]] == running[::-1]
+        assert await till.months(stall_id) == running[-1][1]
+    states = [(await till.debt(order.out_trade_no)).state for order in orders]
+    assert states == ["paid", "paid", "cancelled", "paid", "paid"]
+    delivered = [row[4] is not None for row in await till.canteen.db.read(purchases)]
+    assert delivered == [True, True, False, True, True]
+    assert await till.is_balanced()
 
 
 async def test_money_for_a_stall_that_is_gone_goes_back_by_itself(till: Till) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,12 +13,14 @@ from payments.model import (
     Applied,
     AttemptState,
     CannotFulfil,
+    Debt,
     DebtState,
     Outcome,
     RefundStatus,
 )
 from sql.alerts import clear_alert, last_incidents, raise_alert
-from tests.payments.core.till import APPID, MCH_ID, Till
+from sql.database import Tx
+from tests.payments.core.till import APPID, MCH_ID, Till, note
 
 
 async def incidents(till: Till) -> list[str]:
@@ -261,6 +264,43 @@ async def test_what_can_no_longer_be_had_is_cancelled_and_paid_back(till: Till) 
     assert (await till.debt(debt)).state is DebtState.CANCELLED
     assert [note[0] for note in await till.notes()] == ["forgotten"]
     await sent_back(till, fact)
+
+
+async def test_what_is_delivered_together_is_paid_or_sent_back_each_for_itself(
+    till: Till,
+) -> None:
+    lists: list[list[int]] = []
+
+    def deliver(tx: Tx, paid: Sequence[tuple[Debt, PaymentFact]]) -> set[int]:
+        lists.append([debt.id for debt, _ in paid])
+        assert all(debt.state is DebtState.UNPAID for debt, _ in paid)
+        for debt, fact in paid:
+            if debt.subject != 404:
+                note(tx, "together", debt.id, fact.amount_fen)
+        return {debt.id for debt, _ in paid if debt.subject == 404}
+
+    till.payments.when_paid_together("together", deliver)
+    debts = [await till.owe(kind="together", subject=subject) for subject in (1, 404, 2)]
+    alone = await till.owe()
+    facts = [till.bank.pay((await till.pay(debt)).out_trade_no) for debt in (*debts, alone)]
+    # The first and the one that fails are paid a second time, by other transactions.
+    facts += [till.bank.pay(facts[0].out_trade_no), till.bank.pay(facts[1].out_trade_no)]
+
+    outcomes = await asyncio.gather(*(till.payments.apply(fact) for fact in [*facts, facts[2]]))
+
+    paid, late = Outcome.PAID, Outcome.LATE
+    assert [applied.outcome for applied in outcomes] == [
+        *(paid, late, paid, paid, late, late, Outcome.REPEATED)
+    ]
+    assert lists == [[debt.id for debt in debts]]
+    assert sorted(note[0] for note in await till.notes()) == ["delivered", "together", "together"]
+    states = [(await till.debt(debt)).state for debt in (*debts, alone)]
+    assert states == [DebtState.PAID, DebtState.CANCELLED, DebtState.PAID, DebtState.PAID]
+    kept = sum(debt.amount_fen for debt in (debts[0], debts[2], alone))
+    await till.settle()
+    assert till.bank.money == kept
+    assert await till.alerts() == []
+    assert await till.agrees()
 
 
 async def test_a_mistake_in_one_action_leaves_its_payment_open_and_the_others_alone(
