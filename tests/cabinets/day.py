@@ -6,6 +6,7 @@ What was really taken is known to the simulated cabinets, and to the shoppers by
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable
 from random import Random
@@ -60,6 +61,7 @@ class Day:
         self.trouble = Trouble(self)
         self.seen: Counter[str] = Counter()
         self._trouble = trouble
+        self._first_day = dt.date.fromisoformat(self.world.erp.clock.beijing_day())
 
     def cabinet(self, code: str) -> Cabinet:
         return self.world.xiaomai.cabinet(code)
@@ -112,11 +114,11 @@ class Day:
             was_over = await self._is_over()
             for _ in range(6):
                 await self.town.turn(14_400)
-            if not await self._decide_all() and was_over and not await self._sold_today():
+            if not await self._decide_all() and was_over and not await self._unsold():
                 return
         sessions = await self.town.boss.all_of("/admin/door-sessions")
         open_ones = [each for each in sessions if not each["is_over"] or each["state"] == "unpaid"]
-        raise AssertionError(f"never over: {open_ones}, {self.seen}")
+        raise AssertionError(f"never over: {open_ones}, {await self._unsold()}, {self.seen}")
 
     async def _decide_all(self) -> int:
         """Decide until nothing is left; how much there was."""
@@ -134,11 +136,21 @@ class Day:
         for shopper in self.shoppers:
             await shopper.try_to_pay()
 
-    async def _sold_today(self) -> int:
+    async def _unsold(self) -> int:
         """Lines that the ERP has not heard of yet, refunds among them."""
-        today = self.world.erp.clock.beijing_day()
-        totals = await self.town.boss.ask("GET", f"/admin/sales-totals?day={today}")
-        return int(totals["lines"])
+        totals = [
+            await self.town.boss.ask("GET", f"/admin/sales-totals?day={day}")
+            for day in self._days()
+        ]
+        return sum(each["lines"] - each["sent_lines"] for each in totals)
+
+    def _days(self) -> list[str]:
+        """From the first one until today."""
+        today = dt.date.fromisoformat(self.world.erp.clock.beijing_day())
+        count = (today - self._first_day).days + 1
+        return [
+            (self._first_day + dt.timedelta(days=number)).isoformat() for number in range(count)
+        ]
 
     async def _is_over(self) -> bool:
         found = await self.town.boss.all_of("/admin/door-sessions")

@@ -21,6 +21,7 @@ MAY_BE_SAID = (
     # Who they ask is away, and they are tried again.
     r"job (goods-in|order-pull|order-compare|bill) failed",
 )
+ERP_FAULTS_MAX = 2
 
 
 def in_trouble(log_watch: LogWatch) -> None:
@@ -127,6 +128,9 @@ class Trouble:
         pay.faults.add(PayFault(at, kind, seconds=30.0, is_done=self._rng.random() < 0.5))
 
     def _erp(self) -> None:
+        if len(self.day.world.erp.faults.waiting) >= ERP_FAULTS_MAX:
+            # It is asked seldom, and would be away for weeks.
+            return
         at = self._rng.choice(("goods", "sales"))
         kind: Any = self._rng.choice(("http_502", "drop", "nonsense", "busy"))
         fault = ErpFault(at, kind, times=self._rng.choice((1, 3)),
