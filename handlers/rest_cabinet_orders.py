@@ -120,6 +120,8 @@ def _buyer_routes(handlers: "_Handlers") -> list[Route]:
                 "cabinet_order.tickets_short",
                 "cabinet_order.payment_open",
                 "idempotency.key_reused",
+                "payments.paid",
+                "payments.cancelled",
                 "payments.pending",
                 "payments.stopped",
                 "payments.unavailable",

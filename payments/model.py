@@ -125,6 +125,11 @@ class Debt(msgspec.Struct, kw_only=True):
     def account_owner(self) -> int:
         return self.payer_id if self.account.startswith("user:") else 0
 
+    def can_be_begun(self, now: Millis) -> bool:
+        """Somebody may begin to pay it, and has the time to."""
+        is_ending = self.expires_at is not None and self.expires_at - now < ORDER_LEAST_MS
+        return self.state is DebtState.UNPAID and self.cancel_asked_at is None and not is_ending
+
     def is_over(self, now: Millis) -> bool:
         """Nobody may begin to pay it any more."""
         return self.cancel_asked_at is not None or (

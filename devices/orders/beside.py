@@ -23,12 +23,14 @@ from devices.orders.model import (
 from devices.orders.rows import store as rows
 from devices.orders.rows.store import Chain
 from devices.orders.shares import add, sold, subtract, tally
-from devices.stock.store import move
+from devices.sessions.model import DoorSession
+from devices.stock.store import move, uncounted
 from devices.vendors.port import Item, OrderResult
 from payments.money import TICKETS_PER_FEN
 from payments.store import tell as tell_accounts
 from sql.database import Tx
 from sql.outbox import enqueue
+from sql.types import Millis
 
 CONFIRM: Final = "cabinet.confirm"
 """The parcel that tells a vendor what became of its order: {"vendor", "result": OrderResult}.
@@ -99,19 +101,36 @@ def _book_step(
 def move_stock(
     tx: Tx, chain: Chain, target: Revision, change: Mapping[str, int], *, by: int
 ) -> None:
-    """The goods that are taken leave the shelf, whoever pays; what was not taken is there still."""
-    main = chain.main
-    assert chain.session is not None, "nobody's goods are no order's"
+    """The goods that are taken leave the shelf, whoever pays; what was not taken is there still.
+
+    Whoever has counted since the door was closed has seen the shelf without them.
+    """
+    main, session = chain.main, chain.session
+    assert session is not None, "nobody's goods are no order's"
+    lines = uncounted(
+        tx,
+        main.device_id,
+        session.door_no,
+        {sku: -quantity for sku, quantity in change.items()},
+        session_id=session.id,
+        over_at=_over_at(session),
+    )
     move(
         tx,
         main.device_id,
-        chain.session.door_no,
-        {sku: -quantity for sku, quantity in change.items()},
+        session.door_no,
+        lines,
         kind="correction" if main.rev else "sale",
         ref=main.no,
         once_key=f"{main.no}:{target.rev}.{target.n}",
         by=by,
     )
+
+
+def _over_at(session: DoorSession) -> Millis | None:
+    """When nothing was taken any more; None where the door was seen open, and never closed."""
+    is_unseen = session.opened_at is None and session.closed_at is None
+    return session.requested_at if is_unseen else session.closed_at
 
 
 # ---------------------------------------------------------------- the desk

@@ -19,7 +19,7 @@ from devices.orders.rows import store as rows
 from devices.orders.rows.store import Chain
 from devices.orders.settle import Settling
 from devices.orders.shares import plan, tally
-from payments.store import owe, see_running
+from payments.store import load_debt, owe, see_running
 from sql.database import Tx
 from sql.types import Millis
 
@@ -51,7 +51,7 @@ def begin_payment(tx: Tx, order_id: int, account_id: int, *, expires_at: Millis)
     chain, order, needed = _open(tx, order_id, account_id)
     known = open_payment(chain, order)
     if known is not None:
-        if known.amount_fen != needed or known.debt_id is None:
+        if known.debt_id is None or not _serves(tx, known, needed):
             raise PaymentOpen
         return known.debt_id
     debt = owe(
@@ -76,7 +76,13 @@ def wrong_payment(tx: Tx, order_id: int, account_id: int, *, with_tickets: bool)
     known = open_payment(chain, order)
     if known is None or known.debt_id is None:
         return 0
-    return known.debt_id if with_tickets or known.amount_fen != needed else 0
+    return known.debt_id if with_tickets or not _serves(tx, known, needed) else 0
+
+
+def _serves(tx: Tx, known: Charge, needed: int) -> bool:
+    """Whether a payment that is open can still be gone on with, and brings what is needed."""
+    assert known.debt_id is not None, "a payment by hand is of a debt"
+    return known.amount_fen == needed and load_debt(tx, known.debt_id).can_be_begun(tx.now)
 
 
 def open_payment(chain: Chain, order: Order) -> Charge | None:

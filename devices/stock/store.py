@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import func, insert, join, or_, select, update
+from sqlalchemy import false, func, insert, join, or_, select, update
 
 from accounts.audit.model import By
 from accounts.audit.store import record
@@ -39,6 +39,7 @@ from sql.tables.devices import (
     stock_moves,
 )
 from sql.transaction import Tx, insert_missing
+from sql.types import Millis
 
 _S, _P = door_stock.c, planograms.c
 
@@ -112,8 +113,9 @@ def move(  # noqa: PLR0913 -- the columns of a move
     """Count goods in (plus) or out (minus). Once per once_key and good.
 
     A good that nobody has counted there is not counted down, so that no count begins below zero.
+    A count that finds what was thought is a move as well, of none: see `uncounted`.
     """
-    wanted = {sku: delta for sku, delta in sorted(lines.items()) if delta}
+    wanted = {sku: delta for sku, delta in sorted(lines.items()) if delta or kind in COUNTED}
     if kind in COUNTED and wanted:
         insert_missing(tx, door_stock, [new_shelf(tx, device_id, door_no, sku) for sku in wanted])
     known = {row.sku: row for row in shelves(tx, device_id, door_no, lock=True)}
@@ -123,6 +125,35 @@ def move(  # noqa: PLR0913 -- the columns of a move
     for sku, key in keys.items():
         if key not in before:
             move_one(tx, known[sku], wanted[sku], kind=kind, ref=ref, key=key, by=by)
+
+
+def uncounted(
+    tx: Tx,
+    device_id: int,
+    door_no: int,
+    lines: Mapping[str, int],
+    *,
+    session_id: int,
+    over_at: Millis | None,
+) -> dict[str, int]:
+    """Of what was taken in a session, that which nobody has counted since.
+
+    A restocking has the door to itself, so its count is of all the sessions before it. Others
+    may count while somebody stands at the door, so theirs is of what was over by then (over_at;
+    None: nobody knows when).
+    """
+    shelves(tx, device_id, door_no, lock=True)
+    m, restocking = stock_moves.c, door_sessions.c
+    at_the_time = restocking.id.is_(None) & (m.at >= over_at) if over_at is not None else false()
+    counts = (
+        select(m.sku)
+        .select_from(stock_moves)
+        .outerjoin(door_sessions, restocking.no == m.ref)
+        .where(m.device_id == device_id, m.door_no == door_no, m.sku.in_(sorted(lines)))
+        .where(m.kind.in_(sorted(COUNTED)), or_(restocking.id > session_id, at_the_time))
+    )
+    counted = set(tx.execute(counts).scalars())
+    return {sku: delta for sku, delta in lines.items() if sku not in counted}
 
 
 def move_one(

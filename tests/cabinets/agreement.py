@@ -7,7 +7,10 @@ what it has moved; the ERP knows what was sold; and there is our ledger.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from payments.ledger.model import GATEWAY, SUSPENSE, TICKET_REDEEMED, Asset, hold_of
 from payments.ledger.store import balance
@@ -34,6 +37,13 @@ class Books:
         self.inbox = rows["callback_inbox"]
         self.outbox = rows["outbox"]
         self.exceptions = rows["cabinet_exceptions"]
+        self.complaints = rows["complaints"]
+        self.moves = rows["stock_moves"]
+        self.layouts = {
+            (row["device_id"], row["version"]): row
+            for row in rows["planograms"]
+            if row["state"] == "put"
+        }
         self.chains: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for order in self.orders:
             self.chains[order["related_no"] or order["no"]].append(order)
@@ -41,7 +51,8 @@ class Books:
     @classmethod
     async def read(cls, town: Town) -> Books:
         names = ("door_sessions", "cabinet_orders", "order_charges", "sales", "callback_inbox",
-                 "outbox", "cabinet_exceptions")  # fmt: skip
+                 "outbox", "cabinet_exceptions", "complaints", "stock_moves",
+                 "planograms")  # fmt: skip
         return cls(town, {name: await town.rows(name) for name in names})
 
     # ------------------------------------------------------------ what never may be otherwise
@@ -73,6 +84,7 @@ class Books:
         assert set(over.values()) <= FINAL, Counter(over.values())
         undecided = [row for row in self.exceptions if row["open_key"]]
         assert not undecided, undecided
+        assert {row["state"] for row in self.complaints} <= {"refunded", "refused"}
         assert {order["state"] for order in self.orders} <= ENDED - {"unpaid"}
         assert {charge["state"] for charge in self.charges} <= {"done", "failed", "cancelled"}
 
@@ -92,9 +104,37 @@ class Books:
             due = sum(order["due_fen"] for order in chain)
             net = sum(order["paid_fen"] - order["refunded_fen"] for order in chain)
             assert due == net, chain
-            assert due == said["worth_fen"] - day.desk.off_fen[number], (said, chain)
+            worth = self._worth(main["session_id"], said["taken"])
+            assert due == max(0, worth - day.desk.off_fen[number]), (said, worth, chain)
             if said["result"] is None or (said["due_fen"], said["net_paid_fen"]) != (due, net):
                 assert given_up, (said, chain)
+
+    def _worth(self, session_id: int, taken: Mapping[str, int]) -> int:
+        """At the prices of the layout that the cabinet had when its door was asked for."""
+        session = next(each for each in self.sessions if each["id"] == session_id)
+        layout = self.layouts[session["device_id"], session["planogram_version"]]
+        prices = {slot["sku"]: slot["price_fen"] for slot in msgspec.json.decode(layout["slots"])}
+        assert msgspec.json.decode(session["prices"]) == prices, session
+        return sum(prices[sku] * count for sku, count in taken.items())
+
+    def layouts_agree(self) -> None:
+        """What the cabinets show costs what is charged, which is what the ERP says or once said."""
+        for code, device_id in self.town.cabinets.items():
+            version = max(version for device, version in self.layouts if device == device_id)
+            slots = msgspec.json.decode(self.layouts[device_id, version]["slots"])
+            ours = {(slot["door_no"], slot["sku"]): slot["price_fen"] for slot in slots}
+            cabinet = self.town.cabinet(code)
+            assert cabinet.planogram_version == version
+            shown = {(slot.door_no, slot.sku): slot.price_fen for slot in cabinet.slots}
+            assert shown == ours, code
+
+    async def goods_agree(self) -> None:
+        """The platform has the goods as the ERP has them, by way of us."""
+        sold = self.world.erp.books.goods
+        for row in await self.town.rows("goods"):
+            theirs = self.world.xiaomai.goods[row["sku"]]
+            prices = {row["price_fen"], theirs.price_fen, sold[row["sku"]].price_fen}
+            assert len(prices) == 1, row
 
     async def ledger_agrees(self) -> tuple[int, int]:
         """Tickets redeemed and fen moved are those of the charges; (tickets, fen)."""
@@ -136,7 +176,8 @@ class Books:
         assert sum(each["wechat_fen"] for each in theirs.values()) == fen
 
     async def shelves_agree(self, day: Day) -> None:
-        """What is counted is there, but for what left without an order, of which a person knows."""
+        """What is counted is there, but for what left without an order, of which a person knows,
+        since somebody has counted."""
         gone: Counter[tuple[str, int, str]] = Counter()
         with_order = {order["session_id"] for order in self.orders}
         lost = {each["no"] for each in self.sessions if each["id"] not in with_order}
@@ -144,12 +185,26 @@ class Books:
         for shopper in day.shoppers:
             for no in lost & shopper.bags.keys():
                 assert not +shopper.bags[no] or no in self._on_desk(), f"{no} is unpaid for"
+                door = doors[no].device_code, doors[no].door_no
                 for sku, count in shopper.bags[no].items():
-                    gone[doors[no].device_code, doors[no].door_no, sku] += count
+                    if not self._was_counted(no, sku):
+                        gone[*door, sku] += count
         for row in await self.town.rows("door_stock"):
             code = next(c for c, number in day.town.cabinets.items() if number == row["device_id"])
             there = self.town.cabinet(code).stock(row["sku"], row["door_no"])
             assert row["quantity"] - gone[code, row["door_no"], row["sku"]] == there, row
+
+    def _was_counted(self, session_no: str, sku: str) -> bool:
+        """Whether somebody has filled up the same shelf after this session."""
+        numbers = {session["no"]: session for session in self.sessions}
+        mine = numbers[session_no]
+        door = mine["device_id"], mine["door_no"]
+        return any(
+            (move["device_id"], move["door_no"], move["sku"]) == (*door, sku)
+            and move["ref"] in numbers
+            and numbers[move["ref"]]["id"] > mine["id"]
+            for move in self.moves
+        )
 
     def _on_desk(self) -> set[str]:
         """The sessions that are or were on the exception desk."""
@@ -180,6 +235,8 @@ async def agree(town: Town, day: Day) -> dict[str, int]:
     books = await Books.read(town)
     books.all_is_over()
     books.platform_agrees(day)
+    books.layouts_agree()
+    await books.goods_agree()
     tickets, fen = await books.ledger_agrees()
     books.erp_agrees(tickets, fen)
     await books.shelves_agree(day)

@@ -12,7 +12,7 @@ from tests.cabinets.agreement import agree
 from tests.cabinets.day import Day
 from tests.cabinets.process import CLOCK, TurnedClock
 from tests.cabinets.town import Town
-from tests.cabinets.world import ADMIN, Person, World
+from tests.cabinets.world import ADMIN, COLLEAGUE, Person, World
 from tests.chaos.cluster import PATIENCE_S, Node, until
 from tests.clock import Clock
 from tests.money.desk import free_port
@@ -30,6 +30,7 @@ class City:
     """Of so many servers on one database; callbacks come to the first of them."""
 
     boss: Person
+    colleague: Person
 
     def __init__(
         self, folder: Path, database_url: str, *, servers: int = 1, redis: str = ""
@@ -78,8 +79,12 @@ class City:
         for code in codes:
             self.world.deliver(code)
         bases = [node.url for node in self.nodes]
-        self.boss = Person(self.world, *bases, openid=ADMIN, app="seller", patience_s=PATIENCE_S)
-        await self.boss.sign_in()
+        self.boss, self.colleague = [
+            await Person(
+                self.world, *bases, openid=openid, app="seller", patience_s=PATIENCE_S
+            ).sign_in()
+            for openid in (ADMIN, COLLEAGUE)
+        ]
         self.cabinets = await self.boss.furnish(codes)
         for device_id in self.cabinets.values():
             while not await self._is_laid_out(device_id):
@@ -117,8 +122,9 @@ class City:
         self.world.stand_still()
         settings = {name: value for name, value in self.given.items() if name.startswith("CALLME_")}
         town = Town(self.world, clock, settings)
-        town.boss, town.cabinets, day.town = self.boss, self.cabinets, town
-        for person in (self.boss, *(shopper.person for shopper in day.shoppers)):
+        town.boss, town.colleague = self.boss, self.colleague
+        town.cabinets, day.town = self.cabinets, town
+        for person in (self.boss, self.colleague, *(shopper.person for shopper in day.shoppers)):
             person.bases = cycle([town.base])
         await town.start()
         try:

@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from tests.cabinets.agreement import agree
-from tests.cabinets.day import Day, in_trouble
+from tests.cabinets.day import Day
 from tests.cabinets.town import Town
+from tests.cabinets.trouble import in_trouble
 from tests.logs import LogWatch
 
 
@@ -29,6 +30,8 @@ async def test_after_a_quiet_day_all_books_agree(one_town: Town, dice: Random) -
     assert (await agree(one_town, day))["orders"] > 0
 
 
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
 async def test_after_a_day_of_trouble_all_books_agree(
     town: Town,
     dice: Random,
@@ -36,10 +39,6 @@ async def test_after_a_day_of_trouble_all_books_agree(
     torture_share: float,
     record_property: Callable[[str, object], None],
 ) -> None:
-    if torture_share < 0.05:
-        pytest.skip(
-            "a day of trouble is for `make torture`: its shoppers still trip over each other"
-        )
     in_trouble(log_watch)
     trips = max(2, round(200 * torture_share))
     day = await day_of(town, dice, people=4, trips=trips, trouble=0.5)

@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from tests.cabinets.city import City
-from tests.cabinets.day import Day, in_trouble
+from tests.cabinets.day import Day
+from tests.cabinets.trouble import in_trouble
 from tests.chaos.cluster import Node
 from tests.logs import LogWatch
 

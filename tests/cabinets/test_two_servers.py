@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from tests.cabinets.city import City
-from tests.cabinets.day import Day, in_trouble
+from tests.cabinets.day import Day
+from tests.cabinets.trouble import in_trouble
 from tests.chaos.database import Books
 from tests.logs import LogWatch
 from tests.servers import Redis

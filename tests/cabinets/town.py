@@ -16,7 +16,7 @@ from server.config import load
 from simulators.xiaomai.cabinets import Cabinet
 from sql.database import Tx
 from sql.tables import metadata
-from tests.cabinets.world import ADMIN, Person, World
+from tests.cabinets.world import ADMIN, COLLEAGUE, Person, World
 from tests.chaos.people import Socket
 from tests.chaos.wire import Wire
 from tests.clock import Clock
@@ -26,10 +26,11 @@ ROUNDS_MAX = 200
 
 
 class Town:
-    """`await open()`; `boss` runs it. cabinets: their ids by the platform's code."""
+    """`await open()`; `boss` and a `colleague` run it. cabinets: ids by the platform's code."""
 
     app: App
     boss: Person
+    colleague: Person
 
     def __init__(self, world: World, clock: Clock, settings: Mapping[str, str]) -> None:
         self.world = world
@@ -45,7 +46,10 @@ class Town:
         await self.start()
         for code in codes:
             self.world.deliver(code)
-        self.boss = await Person(self.world, self.base, openid=ADMIN, app="seller").sign_in()
+        self.boss, self.colleague = [
+            await Person(self.world, self.base, openid=openid, app="seller").sign_in()
+            for openid in (ADMIN, COLLEAGUE)
+        ]
         self.cabinets = await self.boss.furnish(codes)
         # The platform hears of the goods, then of the layouts, then each cabinet reports.
         await self.pass_by(75, step=25)

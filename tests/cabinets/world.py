@@ -21,7 +21,7 @@ from simulators.groceries import GROCERIES
 from simulators.wechat import DINER_APPID, DINER_SECRET, SELLER_APPID, SELLER_SECRET, WeChat
 from simulators.xiaomai.cabinets import Cabinet
 
-ADMIN = "admin-li"
+ADMIN, COLLEAGUE = "admin-li", "admin-wu"
 DOORS = 2
 STOCK = 30
 CAPACITY = 60
@@ -90,7 +90,7 @@ class World:
             "CALLME_LIMITS__ENABLED": "false",
             "CALLME_SESSION__IDLE_S": "864000",
             "CALLME_SESSION__MAX_S": "864000",
-            "CALLME_QUEUE__ADMIN_OPENIDS": ADMIN,
+            "CALLME_QUEUE__ADMIN_OPENIDS": f"{ADMIN},{COLLEAGUE}",
             "CALLME_WECHAT__API_URL": self.wechat.url,
             "CALLME_WECHAT__DINER_APPID": DINER_APPID,
             "CALLME_WECHAT__DINER_SECRET": DINER_SECRET,
@@ -253,8 +253,8 @@ class Person:
         await self.ask("POST", f"/admin/members/{account_id}/tickets", body)
 
 
-def layout(rise_fen: int = 0) -> list[dict[str, Any]]:
-    """The same goods behind each door, so much dearer than the ERP has them."""
+def layout() -> list[dict[str, Any]]:
+    """The same goods behind each door, for what the ERP says."""
     return [
         {
             "door_no": door_no,
@@ -263,7 +263,6 @@ def layout(rise_fen: int = 0) -> list[dict[str, Any]]:
             "sku": good.sku,
             "stock": STOCK,
             "capacity": CAPACITY,
-            "price_fen": good.price_fen + rise_fen,
         }
         for door_no in range(1, DOORS + 1)
         for number, good in enumerate(GOODS)

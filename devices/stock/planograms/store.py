@@ -165,9 +165,9 @@ def _lay_out(tx: Tx, device_id: int, layout: Planogram) -> None:
     key = f"{ref}:{device_id}"
     new = sorted(wanted.keys() - before.keys())
     for door_no in sorted({door_no for door_no, _ in new}):
-        lines = {sku: wanted[door_no, sku].quantity for door, sku in new if door == door_no}
-        rows = [new_shelf(tx, device_id, door_no, sku) for sku in lines]
-        insert_missing(tx, door_stock, rows)
+        skus = [sku for door, sku in new if door == door_no]
+        insert_missing(tx, door_stock, [new_shelf(tx, device_id, door_no, sku) for sku in skus])
+        lines = {sku: n for sku in skus if (n := wanted[door_no, sku].quantity)}
         move(tx, device_id, door_no, lines, kind="restock", ref=ref,
              once_key=f"{key}:{door_no}", by=layout.by_account)  # fmt: skip
     for row in shelves(tx, device_id):

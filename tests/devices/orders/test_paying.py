@@ -319,6 +319,41 @@ async def test_a_debt_that_was_cancelled_is_not_paid_by_its_old_key(one_shop: Sh
         await one_shop.pays(order, key="k")
 
 
+async def test_who_goes_back_to_wechat_waits_until_the_first_payment_is_closed(
+    shop: Shop,
+) -> None:
+    session = await unpaid(shop)
+    order = await shop.order(session)
+    first = await shop.pays(order)
+    await shop.grant(3_100, key="2")
+    for means in ("ticket", "wechat"):
+        with pytest.raises(PaymentOpen):
+            await shop.pays(order, means)
+
+    shop.clock.advance(minutes=6)
+    number = await shop.pays(order)
+    await shop.confirms(number)
+
+    order = await shop.order(session)
+    assert number != first
+    assert (order.state, order.paid_fen, order.wechat_fen) == (OrderState.PAID, 700, 600)
+    assert await shop.tickets() == 3_100
+    assert await shop.is_well()
+
+
+async def test_in_the_last_moment_of_a_payment_another_takes_its_place(one_shop: Shop) -> None:
+    session = await unpaid(one_shop)
+    order = await one_shop.order(session)
+    first = await one_shop.pays(order)
+    one_shop.clock.advance(minutes=119, seconds=30)
+
+    number = await one_shop.pays(order)
+    await one_shop.confirms(number)
+
+    assert number != first
+    assert (await one_shop.order(session)).state is OrderState.PAID
+
+
 async def test_nothing_is_paid_while_money_is_stopped(one_shop: Shop) -> None:
     session = await unpaid(one_shop)
     order = await one_shop.order(session)
