@@ -8,7 +8,7 @@ from devices.fleet.model import Device
 from devices.fleet.store import device_by_code, devices_by_code
 from devices.flow import steps
 from devices.flow.model import UNAUTHORISED
-from devices.inbox.model import InboxRow, Quarantine
+from devices.inbox.model import InboxRow, NotNow, Quarantine
 from devices.orders.model import Outcome, Rules, Taken
 from devices.orders.store import take_order
 from devices.presence import store as presence
@@ -24,6 +24,7 @@ from devices.vendors.port import (
     OrderFact,
     Unlocked,
 )
+from payments.model import PaymentsStopped
 from sql.alerts import clear_alert, raise_alert
 from sql.database import Tx
 
@@ -31,7 +32,9 @@ _OPENS: Final = (Unlocked, DoorOpened)
 
 
 def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> None:
-    """Raises Quarantine for what belongs to no device, session or order of ours."""
+    """Raises Quarantine for what belongs to no device, session or order of ours, NotNow for an
+    order that is to be charged while payments are stopped.
+    """
     if not event.device_code:
         # Of no cabinet: a vendor's word about goods.
         return
@@ -127,7 +130,11 @@ def _unknown_device(tx: Tx, row: InboxRow, event: Any) -> None:
 
 
 def _order(tx: Tx, vendor: str, fact: OrderFact, rules: Rules) -> None:
-    taken = take(tx, vendor, fact, source="push", rules=rules)
+    try:
+        taken = take(tx, vendor, fact, source="push", rules=rules)
+    except PaymentsStopped as stopped:
+        # No fault of the event's: it is worked as soon as money may move again.
+        raise NotNow("payments are stopped") from stopped
     if taken.outcome is Outcome.NO_SESSION:
         raise Quarantine(f"nobody's session for order {fact.vendor_order_no}")
 
