@@ -11,6 +11,7 @@ from devices.flow.model import UNAUTHORISED
 from devices.inbox.model import InboxRow, NotNow, Quarantine
 from devices.orders.model import Outcome, Rules, Taken
 from devices.orders.store import take_order
+from devices.orders.verdict import doubted
 from devices.presence import store as presence
 from devices.sessions import store as sessions
 from devices.sessions.model import DOOR_EVENTS, DoorSession, State, after
@@ -21,6 +22,7 @@ from devices.vendors.port import (
     DeviceOnline,
     DoorOpened,
     Event,
+    OrderAbnormal,
     OrderFact,
     Unlocked,
 )
@@ -46,7 +48,8 @@ def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> No
         # How a cabinet is now, no repeat can tell: it may be of a start that is long forgotten.
         presence.heard(tx, device.id, event, locked=device)
     if isinstance(event, ORDER_EVENTS):
-        _order(tx, row.vendor, event.order, rules)
+        is_abnormal = isinstance(event, OrderAbnormal)
+        _order(tx, row.vendor, doubted(event.order) if is_abnormal else event.order, rules)
     elif isinstance(event, DOOR_EVENTS):
         _door(tx, row, device, event, caps)
     elif isinstance(event, DeviceOffline) and not row.is_again:
