@@ -67,11 +67,12 @@ def correct(
 ) -> Order:
     """Say how many of each there were; the difference is charged or goes back.
 
-    version: of the order as it was looked at. Raises OrderNotFound, OrderChanged,
+    version: of the chain's first order as it was looked at, whichever of the chain is named: each
+    correction changes that one, and perhaps no other. Raises OrderNotFound, OrderChanged,
     OrderInReview, ItemUnknown, PaymentsStopped.
     """
     chain = _seen_by(tx, order_id, by)
-    if chain.order(order_id).version != version:
+    if chain.main.version != version:
         raise OrderChanged
     if under_review(chain.revisions) or accepted(chain.revisions) is None:
         raise OrderInReview

@@ -115,6 +115,26 @@ async def test_up_down_and_twice(shop: Shop) -> None:
     assert sources == ["vendor:push", *[f"staff:{CLERK}"] * 3]
 
 
+async def test_of_two_corrections_one_wins_whichever_order_of_the_chain_they_name(
+    shop: Shop,
+) -> None:
+    session = await paid(shop)
+    await correct(shop, await shop.order(session), {"cola": 2, "tea": 1})
+    main, more = await shop.chain(session)
+
+    # Nothing of this is the supplement's own, whose row stays as it was.
+    await correct(shop, main, {"cola": 2, "tea": 1})
+    with pytest.raises(OrderChanged):
+        await correct(shop, more, {"nuts": 1})
+    with pytest.raises(OrderChanged):
+        await correct(shop, more, {"nuts": 1}, version=main.version)
+
+    assert [each.due_fen for each in await shop.chain(session)] == [700, 500]
+    main, more = await shop.chain(session)
+    await correct(shop, more, {"nuts": 1}, version=main.version)
+    assert [each.due_fen for each in await shop.chain(session)] == [100, 0]
+
+
 async def test_a_supplement_that_tickets_do_not_cover_stays_unpaid(one_shop: Shop) -> None:
     session = await paid(one_shop)
     await correct(one_shop, await one_shop.order(session), {"tea": 5})

@@ -105,11 +105,11 @@ class Life:
                 await self.shop.hears(self.shop.found(score.out_order_no, Phase.CANCELLED))
 
     async def correct(self) -> None:
-        order = await self.some_order()
-        if order is not None:
-            basket = self.chance.choice(BASKETS)
+        chain = await self.orders()
+        if chain:
+            order, basket = self.chance.choice(chain), self.chance.choice(BASKETS)
             await self.shop.orders.correct(
-                order.id, basket, version=order.version, reason="x", by=by()
+                order.id, basket, version=chain[0].version, reason="x", by=by()
             )
 
     async def refund(self) -> None:
