@@ -344,6 +344,48 @@ async def test_a_waiver_opens_the_next_door(shop: Shop) -> None:
     assert await shop.tickets() == 500
 
 
+@pytest.mark.parametrize(("first", "rest"), [(30, 70), (None, None), (100, None)])
+async def test_of_a_waived_order_what_was_paid_may_go_back(
+    shop: Shop, first: int | None, rest: int | None
+) -> None:
+    await shop.grant(500)
+    session = await shop.visit()
+    await shop.told(session, COLAS)
+    order = await shop.order(session)
+    await shop.orders.waive(order.id, reason="good customer", by=by())
+    for too_much in (0, 101, 700):
+        with pytest.raises(TooMuchBack):
+            await shop.orders.refund(order.id, too_much, reason="warm", by=by(), key="")
+
+    await shop.orders.refund(order.id, first, reason="warm", by=by(), key="1")
+
+    order = await shop.order(session)
+    left = 100 - (first or 100)
+    assert (order.state, order.due_fen, order.net_fen) == (OrderState.PAID, left, left)
+    assert await shop.tickets() == 5 * (100 - left)
+    assert await shop.sold(order) == {"cola": (2, left)}
+    if rest is not None:
+        await shop.orders.refund(order.id, rest, reason="warm", by=by(), key="2")
+        assert (await shop.order(session)).net_fen == 0
+        assert await shop.sold(order) == {"cola": (2, 0)}
+    with pytest.raises(TooMuchBack):
+        await shop.orders.refund(order.id, None, reason="warm", by=by(), key="3")
+    assert await shop.tickets() == 500
+    assert await shop.is_well()
+
+
+async def test_of_a_waived_order_nothing_goes_back_that_was_not_paid(one_shop: Shop) -> None:
+    session = await one_shop.visit()
+    await one_shop.told(session, COLAS)
+    order = await one_shop.order(session)
+    await one_shop.orders.waive(order.id, reason="good customer", by=by())
+
+    with pytest.raises(TooMuchBack):
+        await one_shop.orders.refund(order.id, None, reason="warm", by=by(), key="")
+
+    assert (await one_shop.order(session)).state is OrderState.WAIVED
+
+
 async def test_a_payment_that_was_open_when_it_was_waived_goes_back(one_shop: Shop) -> None:
     session = await one_shop.visit()
     await one_shop.told(session, COLAS)
