@@ -123,6 +123,14 @@ def unblock_account(tx: Tx, account_id: int) -> None:
     tx.execute(_blocked(account_id, until_now=False).values(blocked_at=None))
 
 
+def is_blocked(tx: Tx, account_id: int) -> bool:
+    """Whether this account signs in no more."""
+    mine = select(accounts.c.id).where(
+        accounts.c.id == account_id, accounts.c.blocked_at.is_not(None)
+    )
+    return tx.execute(mine).first() is not None
+
+
 def _blocked(account_id: int, *, until_now: bool) -> Any:
     column = accounts.c.blocked_at
     state = column.is_(None) if until_now else column.is_not(None)

@@ -54,6 +54,7 @@ from handlers.wire import Listing, Page
 
 _EXCEPTIONS: Final = ADMIN | allowed(Permission.EXCEPTIONS_READ)
 _DECIDE: Final = ADMIN | allowed(Permission.EXCEPTIONS_DECIDE)
+_RELEASE_ANY: Final = ADMIN | allowed(Permission.EXCEPTIONS_RELEASE)
 _COMPLAINTS: Final = ADMIN | allowed(Permission.COMPLAINTS_READ)
 _RESOLVE: Final = ADMIN | allowed(Permission.COMPLAINTS_DECIDE)
 _REFUND: Final = ADMIN | allowed(Permission.CABINET_ORDERS_REFUND)
@@ -150,6 +151,16 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
         ),
         Route(
             "POST",
+            f"{one}/release",
+            handlers.release,
+            who=_DECIDE,
+            summary="Say that one does not look into it any more",
+            description="An owner or an administrator may say so of whoever has taken it.",
+            errors=refused,
+            **common,
+        ),
+        Route(
+            "POST",
             f"{one}/approve",
             handlers.approve,
             body=Approval,
@@ -217,6 +228,11 @@ class _Exceptions:
 
     async def take(self, call: Call) -> ExceptionOut:
         return exception_out(await self._desk.take(_id(call), by=by(call)))
+
+    async def release(self, call: Call) -> ExceptionOut:
+        anyones = not signed_in(call).roles.isdisjoint(_RELEASE_ANY)
+        released = await self._desk.release(_id(call), by=by(call), anyones=anyones)
+        return exception_out(released)
 
     async def approve(self, call: Call) -> ExceptionOut:
         ruling = ruling_of(call.body)

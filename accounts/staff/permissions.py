@@ -56,6 +56,7 @@ class Permission(enum.Enum):
     CABINET_ORDERS_REFUND = "cabinet_orders.refund"
     EXCEPTIONS_READ = "exceptions.read"
     EXCEPTIONS_DECIDE = "exceptions.decide"
+    EXCEPTIONS_RELEASE = "exceptions.release"
     COMPLAINTS_READ = "complaints.read"
     COMPLAINTS_DECIDE = "complaints.decide"
     MEMBERS_READ = "members.read"
@@ -95,6 +96,7 @@ _ALLOWED: Final[Mapping[Permission, frozenset[str]]] = {
     Permission.CABINET_ORDERS_REFUND: frozenset({"owner", "finance"}),
     Permission.EXCEPTIONS_READ: _EVERYONE,
     Permission.EXCEPTIONS_DECIDE: frozenset({"owner", "operator", "support"}),
+    Permission.EXCEPTIONS_RELEASE: frozenset({"owner"}),
     Permission.COMPLAINTS_READ: _EVERYONE,
     Permission.COMPLAINTS_DECIDE: frozenset({"owner", "finance", "support"}),
     Permission.MEMBERS_READ: frozenset({"owner", "operator", "finance", "support"}),

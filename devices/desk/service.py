@@ -55,6 +55,10 @@ class Desk:
         """Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken."""
         return await self._db.write(store.take, exception_id, by)
 
+    async def release(self, exception_id: int, *, by: By, anyones: bool) -> CabinetException:
+        """See store.release."""
+        return await self._db.write(store.release, exception_id, by, anyones=anyones)
+
     async def approve(self, exception_id: int, ruling: Ruling, *, by: By) -> CabinetException:
         """Once, whoever asks. Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken,
         NothingToApprove, and what its action refuses with."""
@@ -68,7 +72,7 @@ class Desk:
         self, tx: Tx, exception_id: int, ruling: Ruling, by: By, *, is_approval: bool
     ) -> CabinetException:
         exception = store.seen_exception(tx, exception_id, by)
-        store.see_undecided(exception, by)
+        store.see_undecided(tx, exception, by)
         action = self._action(exception)
         decide = action.approve if is_approval else action.reject
         try:
@@ -100,7 +104,7 @@ class Desk:
 
 def _close(tx: Tx, exception_id: int, by: By, reason: str) -> CabinetException:
     exception = store.seen_exception(tx, exception_id, by)
-    store.see_undecided(exception, by)
+    store.see_undecided(tx, exception, by)
     store.see_closable(tx, exception)
     return store.end(tx, exception, ExceptionState.CLOSED, by, reason)
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from accounts.audit.model import By
 from accounts.audit.store import record
+from accounts.store import is_blocked
 from devices.desk.model import (
     TEXT_MAX,
     UNDECIDED,
@@ -136,14 +137,18 @@ def seen_exception(tx: Tx, exception_id: int, by: By) -> CabinetException:
 
 
 def take(tx: Tx, exception_id: int, by: By) -> CabinetException:
-    """Say that one looks into it. Again changes nothing.
+    """Say that one looks into it. Again changes nothing. What somebody holds whose account is
+    blocked is free.
 
     Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken.
     """
     exception = seen_exception(tx, exception_id, by)
+    free = _E.state == ExceptionState.OPEN
+    if _is_left(tx, exception):
+        free = or_(free, _held_by(exception.taken_by))
     changed = tx.execute(
         update(cabinet_exceptions)
-        .where(_E.id == exception_id, _E.state == ExceptionState.OPEN)
+        .where(_E.id == exception_id, free)
         .values(
             state=ExceptionState.TAKEN,
             taken_by=by.account_id,
@@ -153,19 +158,50 @@ def take(tx: Tx, exception_id: int, by: By) -> CabinetException:
     )
     if changed.rowcount != 1:
         taken = load_exception(tx, exception_id, lock=True)
-        see_undecided(taken, by)
+        see_undecided(tx, taken, by)
         return taken
     after = load_exception(tx, exception_id)
     _audit(tx, by, "exception.take", exception, after, "")
     return after
 
 
-def see_undecided(exception: CabinetException, by: By) -> None:
+def release(tx: Tx, exception_id: int, by: By, *, anyones: bool) -> CabinetException:
+    """Say that nobody looks into it. Again changes nothing. anyones: whoever holds it.
+
+    Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken.
+    """
+    seen_exception(tx, exception_id, by)
+    exception = load_exception(tx, exception_id, lock=True)
+    if exception.is_decided or not anyones:
+        see_undecided(tx, exception, by)
+    if exception.state is ExceptionState.OPEN:
+        return exception
+    tx.execute(
+        update(cabinet_exceptions)
+        .where(_E.id == exception_id, _held_by(exception.taken_by))
+        .values(state=ExceptionState.OPEN, taken_by=0, taken_at=None, version=_E.version + 1)
+    )
+    after = load_exception(tx, exception_id)
+    _audit(tx, by, "exception.release", exception, after, "")
+    return after
+
+
+def see_undecided(tx: Tx, exception: CabinetException, by: By) -> None:
     """Raises ExceptionDecided, ExceptionTaken."""
     if exception.is_decided:
         raise ExceptionDecided
-    if exception.state is ExceptionState.TAKEN and exception.taken_by != by.account_id:
+    is_taken = exception.state is ExceptionState.TAKEN and exception.taken_by != by.account_id
+    if is_taken and not _is_left(tx, exception):
         raise ExceptionTaken
+
+
+def _held_by(account_id: int) -> Any:
+    return and_(_E.state == ExceptionState.TAKEN, _E.taken_by == account_id)
+
+
+def _is_left(tx: Tx, exception: CabinetException) -> bool:
+    """Whoever has taken it does not work here any more."""
+    return exception.state is ExceptionState.TAKEN and is_blocked(tx, exception.taken_by)
 
 
 def end(

@@ -8,9 +8,10 @@ from devices.fleet.model import Device
 from devices.fleet.store import device_by_code, devices_by_code
 from devices.flow import steps
 from devices.flow.model import UNAUTHORISED
-from devices.inbox.model import InboxRow, Quarantine
+from devices.inbox.model import InboxRow, NotNow, Quarantine
 from devices.orders.model import Outcome, Rules, Taken
 from devices.orders.store import take_order
+from devices.orders.verdict import doubted
 from devices.presence import store as presence
 from devices.sessions import store as sessions
 from devices.sessions.model import DOOR_EVENTS, DoorSession, State, after
@@ -21,9 +22,11 @@ from devices.vendors.port import (
     DeviceOnline,
     DoorOpened,
     Event,
+    OrderAbnormal,
     OrderFact,
     Unlocked,
 )
+from payments.model import PaymentsStopped
 from sql.alerts import clear_alert, raise_alert
 from sql.database import Tx
 
@@ -31,7 +34,9 @@ _OPENS: Final = (Unlocked, DoorOpened)
 
 
 def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> None:
-    """Raises Quarantine for what belongs to no device, session or order of ours."""
+    """Raises Quarantine for what belongs to no device, session or order of ours, NotNow for an
+    order that is to be charged while payments are stopped.
+    """
     if not event.device_code:
         # Of no cabinet: a vendor's word about goods.
         return
@@ -43,7 +48,8 @@ def handle(tx: Tx, row: InboxRow, event: Any, *, caps: Caps, rules: Rules) -> No
         # How a cabinet is now, no repeat can tell: it may be of a start that is long forgotten.
         presence.heard(tx, device.id, event, locked=device)
     if isinstance(event, ORDER_EVENTS):
-        _order(tx, row.vendor, event.order, rules)
+        is_abnormal = isinstance(event, OrderAbnormal)
+        _order(tx, row.vendor, doubted(event.order) if is_abnormal else event.order, rules)
     elif isinstance(event, DOOR_EVENTS):
         _door(tx, row, device, event, caps)
     elif isinstance(event, DeviceOffline) and not row.is_again:
@@ -127,7 +133,11 @@ def _unknown_device(tx: Tx, row: InboxRow, event: Any) -> None:
 
 
 def _order(tx: Tx, vendor: str, fact: OrderFact, rules: Rules) -> None:
-    taken = take(tx, vendor, fact, source="push", rules=rules)
+    try:
+        taken = take(tx, vendor, fact, source="push", rules=rules)
+    except PaymentsStopped as stopped:
+        # No fault of the event's: it is worked as soon as money may move again.
+        raise NotNow("payments are stopped") from stopped
     if taken.outcome is Outcome.NO_SESSION:
         raise Quarantine(f"nobody's session for order {fact.vendor_order_no}")
 

@@ -318,7 +318,7 @@ class Cabinets:
     # ------------------------------------------------------------ events and time
 
     def handle(self, tx: Tx, row: InboxRow, event: Event) -> None:
-        """What the inbox hands over. Raises Quarantine."""
+        """What the inbox hands over. Raises Quarantine, NotNow."""
         vendor = self._vendors.get(row.vendor)
         if vendor is None:
             raise Quarantine(f"there is no vendor {row.vendor}")
@@ -378,9 +378,14 @@ class Cabinets:
         except VendorError as error:
             log.info("no order of session %s: %s", session.no, error)
             fact = None
-        if fact is not None:
-            await self._take(vendor, fact, "pull")
-        await self._db.write(timers.no_order, session.id)
+        try:
+            if fact is not None:
+                await self._take(vendor, fact, "pull")
+        except PaymentsStopped as stopped:
+            log.info("the order of session %s waits: %s", session.no, stopped)
+        finally:
+            # An order that cannot be taken is as good as none: a person learns of it in time.
+            await self._db.write(timers.no_order, session.id)
 
     async def _take(self, vendor: CabinetVendor, fact: OrderFact, source: str) -> Any:
         return await self._db.write(

@@ -135,8 +135,8 @@ def answered(
 def _learn(tx: Tx, session: DoorSession, fact: SessionFact, caps: Caps) -> DoorSession:
     if fact.vendor_order_no and not session.vendor_order_no:
         session = store.note(tx, session, vendor_order_no=fact.vendor_order_no)
-    for seen, reason in seen_in(fact):
-        has_sensor = caps.door_sensor
+    has_sensor, was_opened = caps.door_sensor, session.opened_at is not None
+    for seen, reason in seen_in(fact, has_door_sensor=has_sensor, was_opened=was_opened):
         change = after_seen(session, seen, tx.now, has_door_sensor=has_sensor, reason=reason)
         session = steps.apply(tx, session, change)
     return session

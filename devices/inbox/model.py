@@ -24,6 +24,8 @@ DEAD: Final = "dead"
 
 # A mistake of ours with one event holds up its device for so long, then the event is dead.
 PAUSES_MS: Final = (1_000, 5_000, 15_000, 60_000)
+# What nobody could work just now is looked at again after so long, however often that is so.
+NOT_NOW_MS: Final = 5_000
 
 # Of a device that says the same again and again, only the last is worth anything.
 COALESCED: Final = Telemetry.__name__
@@ -51,6 +53,13 @@ REPLAYS_WINDOW_MS: Final = 3_600_000
 
 class Quarantine(Exception):
     """Raised by `handle`: the event is kept for a person. What was written by then stands."""
+
+
+class NotNow(Exception):
+    """Raised by `handle`: nothing is wrong with the event, and it cannot be worked yet.
+
+    It waits, its device's later ones behind it, and no try is counted.
+    """
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +127,8 @@ class Waiting(msgspec.Struct, frozen=True):
 Handle: TypeAlias = Callable[[Tx, InboxRow, Event], None]
 """What an event means. May be given one twice, and has no effects but through tx.
 
-Raises Quarantine for what belongs to nobody; anything else it raises is tried again.
+Raises Quarantine for what belongs to nobody, NotNow for what has to wait; anything else it raises
+is tried again.
 """
 
 Hear: TypeAlias = Callable[[Tx, Sequence[tuple[InboxRow, Event]]], Mapping[int, str]]

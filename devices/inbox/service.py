@@ -21,6 +21,7 @@ from devices.inbox.model import (
     Handle,
     Hear,
     InboxRow,
+    NotNow,
     Quarantine,
     Skews,
     Waiting,
@@ -189,6 +190,10 @@ class Inbox:
                 return await self._worked(row.id, row.vendor, row.event_type)
             except DatabaseError:
                 raise
+            except NotNow as reason:
+                log.info("event %d waits: %s", row.id, reason)
+                await self._db.write(store.let_wait, row.id, str(reason))
+                return False
             except Exception as error:
                 # A mistake with one event is its own device's; a person learns when it is dead.
                 log.info("event %d is tried again", row.id, exc_info=error)

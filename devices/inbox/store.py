@@ -11,6 +11,7 @@ from devices.inbox.model import (
     DONE,
     JOB,
     NEW,
+    NOT_NOW_MS,
     QUARANTINED,
     REPLAYS_KEPT,
     REPLAYS_WINDOW_MS,
@@ -263,14 +264,28 @@ def note_failure(tx: Tx, row_id: int, error: str) -> bool:
         text = f"{row.event_type} of {row.device_code or 'no device'} could not be worked: {error}"
         raise_alert(tx, DEAD_ALERT, str(row.id), text)
         return False
-    again_at = tx.now + pause
     failed = update(inbox).where(inbox.c.id == row.id)
     tx.execute(failed.values(tries=tries, outcome=error[:_OUTCOME_MAX]))
+    _hold_up(tx, row, tx.now + pause)
+    return True
+
+
+def let_wait(tx: Tx, row_id: int, why: str) -> None:
+    """Let an event and its device wait for a better time; nothing is held against it."""
+    taken = tx.execute(_rows(inbox.c.id == row_id, _is_new()).with_for_update()).first()
+    if taken is None:
+        return
+    waiting = update(inbox).where(inbox.c.id == row_id)
+    tx.execute(waiting.values(outcome=why[:_OUTCOME_MAX]))
+    _hold_up(tx, InboxRow(**taken._mapping), tx.now + NOT_NOW_MS)
+
+
+def _hold_up(tx: Tx, row: InboxRow, until: Millis) -> None:
+    """No event of its device is worked before then."""
     behind = update(inbox).where(
         _is_new(), inbox.c.device_code == row.device_code, inbox.c.vendor == row.vendor
     )
-    tx.execute(behind.values(next_at=again_at))
-    return True
+    tx.execute(behind.values(next_at=until))
 
 
 def put_back(tx: Tx, row_id: int) -> bool:

@@ -41,7 +41,7 @@ from devices.orders.model import (
 from devices.orders.rows import store as rows
 from devices.orders.rows.store import Chain
 from devices.orders.settle import Settling, decide, let_off
-from devices.orders.shares import add
+from devices.orders.shares import add, tally
 from devices.orders.store import link
 from devices.orders.verdict import allowed, priced
 from devices.sessions import store as sessions
@@ -50,6 +50,9 @@ from sql.database import Tx
 
 # What was said is in doubt: a person has to say what was taken.
 _NEEDS_ITEMS: Final = frozenset({Why.CONFLICT, Why.UNCERTAIN, Why.ABNORMAL, Why.UNKNOWN_ITEM})
+
+# Nothing is open in them.
+_REFUNDABLE: Final = frozenset({OrderState.PAID, OrderState.WAIVED})
 
 
 # ---------------------------------------------------------------- corrections
@@ -67,11 +70,12 @@ def correct(
 ) -> Order:
     """Say how many of each there were; the difference is charged or goes back.
 
-    version: of the order as it was looked at. Raises OrderNotFound, OrderChanged,
+    version: of the chain's first order as it was looked at, whichever of the chain is named: each
+    correction changes that one, and perhaps no other. Raises OrderNotFound, OrderChanged,
     OrderInReview, ItemUnknown, PaymentsStopped.
     """
     chain = _seen_by(tx, order_id, by)
-    if chain.order(order_id).version != version:
+    if chain.main.version != version:
         raise OrderChanged
     if under_review(chain.revisions) or accepted(chain.revisions) is None:
         raise OrderInReview
@@ -110,24 +114,35 @@ def _lines(chain: Chain, quantities: Mapping[str, int]) -> Lines:
 def refund(tx: Tx, order_id: int, fen: int | None, *, reason: str, by: By, rules: Rules) -> Order:
     """Send some of what was paid for an order back, or (None) all that is left of it.
 
-    By the ways it came; what goes back by WeChat may wait for a second person in payments.
+    By the ways it came; what goes back by WeChat may wait for a second person in payments. Of an
+    order whose rest was waived, what was paid may go back: the rest is let off for good with it.
     Raises OrderNotFound, OrderInReview, NotPaidYet, TooMuchBack, PaymentsStopped.
     """
     chain = _seen_by(tx, order_id, by)
     order = chain.order(order_id)
     if under_review(chain.revisions):
         raise OrderInReview
-    if order.state is not OrderState.PAID:
+    if order.state not in _REFUNDABLE:
         raise NotPaidYet
-    fen = order.due_fen if fen is None else fen
-    if not 0 < fen <= order.due_fen:
+    left = _left_of(chain, order)
+    fen = left if fen is None else fen
+    if not 0 < fen <= left:
         raise TooMuchBack
     before = _snapshot(chain)
     settling = Settling(tx, chain, rules, by=by.account_id, reason=reason)
-    let_off(settling, order_id, fen, source=f"staff:{by.account_id}", reason=reason)
+    less = order.due_fen - left + fen
+    let_off(settling, order_id, less, source=f"staff:{by.account_id}", reason=reason)
     settling.run()
     _record(tx, chain, by, "cabinet_order.refund", before, reason)
     return chain.order(order_id)
+
+
+def _left_of(chain: Chain, order: Order) -> int:
+    """How much of what was paid may still go back."""
+    if order.state is OrderState.PAID:
+        return order.due_fen
+    money = tally(chain.charges_of(order))
+    return money.net_fen - money.kept_fen
 
 
 # ---------------------------------------------------------------- waivers

@@ -165,7 +165,10 @@ class ChargeOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StaffDetailOut(StaffOrderOut, frozen=True, kw_only=True):
-    """chain: all orders of the session, this one among them; present_fen: what they come to."""
+    """chain: all orders of the session, this one among them; present_fen: what they come to.
+
+    version: of the whole chain, to be sent with a correction.
+    """
 
     present_fen: int
     chain: list[StaffOrderOut]
@@ -190,7 +193,7 @@ def staff_detail_out(chain: Chain, order_id: int, phone_tail: str) -> StaffDetai
     seen = Seen(chain.order(order_id), phone_tail)
     return StaffDetailOut(
         **_shown(seen.order),
-        **_inner(seen),
+        **{**_inner(seen), "version": chain.main.version},
         present_fen=sum(order.due_fen for order in chain.orders),
         chain=[staff_order_out(Seen(order, phone_tail)) for order in chain.orders],
         revisions=[_revision_out(each) for each in chain.revisions],

@@ -31,6 +31,9 @@ OPENED_LATE = "opened_late"
 # What is wrong with the film only does not make the goods uncertain.
 _HARMLESS = frozenset({"video"})
 
+# The vendors' word for a reason they do not name.
+_UNNAMED = "other"
+
 
 class Standing(Enum):
     """Where a revision stands among those that are known."""
@@ -71,21 +74,41 @@ def content_hash(items: Sequence[Item], total_fen: int) -> str:
     return sha256(msgspec.json.encode((content, total_fen))).hexdigest()
 
 
+def strange_in(fact: OrderFact) -> list[str]:
+    """Why the vendor itself has doubts about the goods."""
+    return [each for each in fact.abnormal if each not in _HARMLESS]
+
+
+def doubted(fact: OrderFact) -> OrderFact:
+    """An order that the vendor tells as abnormal: in doubt, whichever reasons it gives, or none."""
+    if strange_in(fact):
+        return fact
+    return msgspec.structs.replace(fact, abnormal=(*fact.abnormal, _UNNAMED))
+
+
 def standing(fact: OrderFact, known: Sequence[Revision]) -> Standing:
-    """Same number and content: nothing new, unless it was not certain before and is now."""
+    """Same number and content: nothing new, unless it was not certain before and is now, or is
+    in doubt only now.
+    """
     if not known:
         return Standing.NEW
     latest = max(each.rev for each in known)
     mark = content_hash(fact.items, fact.total_fen)
     same = [each for each in known if each.rev == fact.rev and each.content_hash == mark]
     if same:
-        is_news = fact.certainty is not Certainty.PROVISIONAL and all(
+        is_certain_now = fact.certainty is not Certainty.PROVISIONAL and all(
             each.certainty is Certainty.PROVISIONAL for each in same
         )
+        is_news = is_certain_now or _is_doubted_now(fact, same)
         return Standing.NEW if is_news and fact.rev == latest else Standing.REPEATED
     if fact.rev < latest:
         return Standing.OLD
     return Standing.NEW if fact.rev > latest else Standing.CONFLICT
+
+
+def _is_doubted_now(fact: OrderFact, same: Sequence[Revision]) -> bool:
+    said = [each.body.fact for each in same if each.body.fact is not None]
+    return bool(strange_in(fact)) and not any(strange_in(each) for each in said)
 
 
 def is_late(session: DoorSession, known: Sequence[Revision]) -> bool:
@@ -117,7 +140,7 @@ def _first_reason(
     total = total_of(lines)
     is_empty = not fact.items and fact.certainty is Certainty.CERTAIN and not around.is_closed_book
     over = _over_stock(lines, around)
-    strange = [each for each in fact.abnormal if each not in _HARMLESS]
+    strange = strange_in(fact)
     reasons = (
         (around.is_late and not is_empty, Why.LATE, "it came after the session was over"),
         (around.was_decided, Why.CONFLICT, "a person had decided on it before"),

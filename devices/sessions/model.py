@@ -329,14 +329,27 @@ def _after_its_time(
     return Change(session.state, {} if session.state is State.REQUESTED else values)
 
 
-def seen_in(fact: SessionFact) -> Sequence[tuple[Seen, Reason]]:
-    """What a vendor's answer tells, in the order in which it happened."""
+def seen_in(
+    fact: SessionFact, *, has_door_sensor: bool = True, was_opened: bool = False
+) -> Sequence[tuple[Seen, Reason]]:
+    """What a vendor's answer tells, in the order in which it happened.
+
+    was_opened: the door has told so itself.
+    """
     if fact.state == "failed":
         # The command was taken, and came to nothing: whichever it was, nobody got at the goods.
         return [(Seen.NOT_PULLED, fact.reason)]
+    if has_door_sensor and not was_opened and _has_relocked(fact):
+        return [(Seen.UNLOCKED, Reason.NONE), (Seen.NOT_PULLED, Reason.NOT_PULLED)]
     depth = {"unlocked": 1, "open": 2, "closed": 3}.get(fact.state, 0)
     seen = [Seen.UNLOCKED, Seen.OPENED, Seen.CLOSED][:depth]
     return [(each, Reason.NONE) for each in seen]
+
+
+def _has_relocked(fact: SessionFact) -> bool:
+    """The lock has latched again, and the door, which has a sensor of its own, never moved."""
+    moved = fact.opened_at is not None or fact.closed_at is not None
+    return fact.state == "closed" and fact.locked_at is not None and not moved
 
 
 # ---------------------------------------------------------------- what the time does

@@ -78,6 +78,7 @@ POST   /api/v1/admin/cabinet-orders/{order_id}/waive     | unpaid    | 401      
 GET    /api/v1/admin/exceptions                          | -         | 401         401         403         403         403         403         403         200
 GET    /api/v1/admin/exceptions/{exception_id}           | exception | 401         401         403         403         403         403         403         200/200/404
 POST   /api/v1/admin/exceptions/{exception_id}/take      | exception | 401         401         403         403         403         403         403         200/200/404
+POST   /api/v1/admin/exceptions/{exception_id}/release   | exception | 401         401         403         403         403         403         403         200/200/404
 POST   /api/v1/admin/exceptions/{exception_id}/approve   | exception | 401         401         403         403         403         403         403         200/200/404
 POST   /api/v1/admin/exceptions/{exception_id}/reject    | exception | 401         401         403         403         403         403         403         200/200/404
 POST   /api/v1/admin/exceptions/{exception_id}/close     | exception | 401         401         403         403         403         403         403         200/200/404
@@ -166,6 +167,7 @@ POST   /api/v1/admin/cabinet-orders/{order_id}/waive     | unpaid    | 200/200/4
 GET    /api/v1/admin/exceptions                          | -         | 200         200         200         200         200
 GET    /api/v1/admin/exceptions/{exception_id}           | exception | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
 POST   /api/v1/admin/exceptions/{exception_id}/take      | exception | 200/200/404 200/200/404 403         200/200/404 403
+POST   /api/v1/admin/exceptions/{exception_id}/release   | exception | 200/200/404 200/200/404 403         200/200/404 403
 POST   /api/v1/admin/exceptions/{exception_id}/approve   | exception | 200/200/404 200/200/404 403         200/200/404 403
 POST   /api/v1/admin/exceptions/{exception_id}/reject    | exception | 200/200/404 200/200/404 403         200/200/404 403
 POST   /api/v1/admin/exceptions/{exception_id}/close     | exception | 200/200/404 200/200/404 403         200/200/404 403
@@ -254,6 +256,7 @@ POST   /api/v1/admin/cabinet-orders/{order_id}/waive     | unpaid    | 403      
 GET    /api/v1/admin/exceptions                          | -         | 200         200         200
 GET    /api/v1/admin/exceptions/{exception_id}           | exception | 200/404/404 200/404/404 200/404/404
 POST   /api/v1/admin/exceptions/{exception_id}/take      | exception | 200/404/404 403         200/404/404
+POST   /api/v1/admin/exceptions/{exception_id}/release   | exception | 200/404/404 403         200/404/404
 POST   /api/v1/admin/exceptions/{exception_id}/approve   | exception | 200/404/404 403         200/404/404
 POST   /api/v1/admin/exceptions/{exception_id}/reject    | exception | 200/404/404 403         200/404/404
 POST   /api/v1/admin/exceptions/{exception_id}/close     | exception | 200/404/404 403         200/404/404

@@ -43,6 +43,7 @@ PEOPLE = {
     "boss": staff(CLERK, "owner"),
     "finance": staff(21, "finance"),
     "support": staff(22, "support"),
+    "operator": staff(24, "operator"),
     "readonly": staff(23, "readonly"),
     "foreigner": staff(FOREIGNER, "owner"),
     "buyer": diner(BUYER),

@@ -187,6 +187,24 @@ async def test_what_cannot_go_back_resolves_nothing(shop: Shop, tmp_path: Path) 
     assert (await desk.complaint(made.id, by=by())).state is ComplaintState.OPEN
 
 
+async def test_of_an_order_whose_rest_was_waived_what_was_paid_goes_back(
+    one_shop: Shop, tmp_path: Path
+) -> None:
+    await one_shop.grant(500)
+    session = await one_shop.visit()
+    await one_shop.told(session, COLAS)
+    order = await one_shop.order(session)
+    made = await complain(one_shop, tmp_path, order)
+    await one_shop.orders.waive(order.id, reason="ours", by=by())
+
+    ended = await resolve(one_shop, tmp_path, made.id, refund_fen=100)
+
+    assert ended.state is ComplaintState.REFUNDED
+    order = await one_shop.order(session)
+    assert (order.due_fen, order.net_fen) == (0, 0)
+    assert await one_shop.tickets() == 500
+
+
 async def test_lists_by_the_stores_one_sees(one_shop: Shop, tmp_path: Path) -> None:
     order = await bought(one_shop)
     made = await complain(one_shop, tmp_path, order)

@@ -39,6 +39,21 @@ async def test_exceptions_are_listed_taken_and_approved(one_shop: Shop, office: 
     assert (await get(office, path))["decision"] == "看过录像"
 
 
+async def test_who_may_let_an_exception_go(one_shop: Shop, office: Office) -> None:
+    path = f"/admin/exceptions/{await put(one_shop)}"
+
+    for taker, other in (("support", "operator"), ("operator", "support")):
+        assert (await office.ask("POST", f"{path}/take", token=taker)).status == 200
+        refused = await office.ask("POST", f"{path}/release", token=other)
+        assert (refused.status, refused.json["code"]) == (409, "exceptions.taken")
+        released = await office.ask("POST", f"{path}/release", token=taker)
+        assert (released.status, released.json["state"]) == (200, "open")
+    await office.ask("POST", f"{path}/take", token="support")
+
+    assert (await office.ask("POST", f"{path}/release", token="finance")).status == 403
+    assert (await office.ask("POST", f"{path}/release")).json["taken_by"] == 0
+
+
 async def test_exceptions_are_rejected_and_closed(one_shop: Shop, office: Office) -> None:
     _, exception_id = await uncertain(one_shop)
     left = await office.ask("POST", f"/admin/exceptions/{exception_id}/close", WHY)

@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
+from accounts.store import block_account
 from devices.desk import store
 from devices.desk.model import (
     Action,
@@ -23,9 +25,10 @@ from devices.sessions.model import DoorSession, State
 from devices.vendors.port import Certainty
 from sql.database import Tx, open_database
 from sql.tables import metadata
+from sql.tables.accounts import accounts
 from tests.clock import Clock
 from tests.devices.desk.conftest import desk_of
-from tests.devices.orders.shop import BOSS, CLERK, DEVICE, FOREIGNER, STORE, Shop, by
+from tests.devices.orders.shop import BOSS, CLERK, DEVICE, FOREIGNER, OTHER, STORE, Shop, by
 
 COLAS = {"cola": 2}
 SAID = Ruling("看过录像")
@@ -146,6 +149,58 @@ async def test_taken_once_and_decided_by_who_took_it(shop: Shop) -> None:
         await desk.take(exception_id, by=by())
     audit = await shop.rows("staff_audit")
     assert [line["action"] for line in audit] == ["exception.take", "exception.closed"]
+
+
+async def test_what_was_taken_may_be_let_go_again(shop: Shop) -> None:
+    desk, exception_id = desk_of(shop), await put(shop)
+    await desk.take(exception_id, by=by())
+
+    with pytest.raises(ExceptionTaken):
+        await desk.release(exception_id, by=by(BOSS), anyones=False)
+    with pytest.raises(ExceptionNotFound):
+        await desk.release(exception_id, by=by(FOREIGNER), anyones=True)
+    free = await desk.release(exception_id, by=by(), anyones=False)
+    assert (free.state, free.taken_by, free.taken_at) == (ExceptionState.OPEN, 0, None)
+    assert await desk.release(exception_id, by=by(), anyones=False) == free
+
+    await desk.take(exception_id, by=by(BOSS))
+    await desk.release(exception_id, by=by(), anyones=True)
+    await desk.close(exception_id, by=by(), reason="seen")
+    for anyones in (True, False):
+        with pytest.raises(ExceptionDecided):
+            await desk.release(exception_id, by=by(), anyones=anyones)
+    audit = [(line["actor_id"], line["action"]) for line in await shop.rows("staff_audit")]
+    assert audit == [
+        (CLERK, "exception.take"),
+        (CLERK, "exception.release"),
+        (BOSS, "exception.take"),
+        (CLERK, "exception.release"),
+        (CLERK, "exception.closed"),
+    ]
+
+
+async def test_what_somebody_holds_who_has_left_is_free(shop: Shop) -> None:
+    desk = desk_of(shop)
+    taken = [await put(shop, subject=f"parcel:{n}") for n in range(4)]
+    for exception_id in taken:
+        await desk.take(exception_id, by=by(BOSS))
+    await shop.db.write(leave, BOSS)
+
+    again = await desk.take(taken[0], by=by())
+    assert (again.state, again.taken_by) == (ExceptionState.TAKEN, CLERK)
+    with pytest.raises(ExceptionTaken):
+        await desk.take(taken[0], by=by(OTHER))
+    assert (await desk.release(taken[1], by=by(), anyones=False)).state is ExceptionState.OPEN
+    closed = await desk.close(taken[2], by=by(), reason="seen")
+    assert closed.state is ExceptionState.CLOSED
+    rejected = await desk.reject(taken[3], SAID, by=by())
+    assert rejected.state is ExceptionState.REJECTED
+
+
+def leave(tx: Tx, account_id: int) -> None:
+    row = {"id": account_id, "app": "staff", "openid": "boss", "created_at": 1, "blocked_at": None}
+    tx.execute(insert(accounts), row)
+    block_account(tx, account_id)
 
 
 async def test_an_order_is_approved_with_what_was_taken(shop: Shop) -> None:

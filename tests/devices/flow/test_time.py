@@ -55,6 +55,24 @@ async def test_a_door_nobody_pulls_is_asked_about_and_given_back(one_town: Town)
     assert (await one_town.rows("devices"))[0]["faults"] == 0
 
 
+async def test_a_lock_that_has_latched_again_before_the_pull_gives_the_hold_back(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await opening(one_town, SILENT)
+
+    async def query_session(_: str) -> SessionFact:
+        return SessionFact(outcome=Outcome.EXECUTED, state="closed", unlocked_at=1, locked_at=7)
+
+    monkeypatch.setattr(one_town.adapter, "query_session", query_session)
+    await one_town.turn(20)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, "not_pulled")
+    assert (found.opened_at, found.closed_at) == (None, None)
+    assert await one_town.held() == 0
+    assert (await one_town.rows("devices"))[0]["faults"] == 0
+
+
 async def test_a_door_that_stays_unlocked_is_asked_about_until_a_person_must_look(
     one_town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:

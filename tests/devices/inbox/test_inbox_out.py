@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from devices.inbox import model, store
-from devices.inbox.model import Waiting, by_device, pause_after, superseded
+from devices.inbox.model import NotNow, Waiting, by_device, pause_after, superseded
 from devices.inbox.service import BATCHES_MAX
 from sql.alerts import open_alerts
 from sql.database import open_database
@@ -299,6 +299,35 @@ async def test_when_the_database_is_away_nothing_is_held_against_the_event(
 
     (row,) = await quick_post.rows()
     assert (row.state, row.tries) == ("new", 0)
+
+
+async def test_what_cannot_be_worked_yet_waits_as_long_as_that_is_so(post: Post) -> None:
+    await opened(post, "A", 1, 2)
+    await opened(post, "B", 1)
+    post.notes.failures["A/1"] = NotNow("the till is closed")
+
+    for _ in range(20):
+        await post.inbox.work_due()
+        post.clock.advance(seconds=60)
+
+    row, behind, _ = await post.rows()
+    assert (row.state, row.tries, row.outcome) == ("new", 0, "the till is closed")
+    assert behind.state == "new"
+    assert (await post.noted(), await post.noted("A"), await post.noted("B")) == ([], [], [1])
+    assert await alerts(post) == []
+
+    post.notes.failures.clear()
+    assert await post.inbox.work_due() == 2
+    assert await post.noted("A") == [1, 2]
+
+
+async def test_what_has_ended_meanwhile_waits_no_more(quick_post: Post) -> None:
+    await opened(quick_post, "A", 1)
+    await quick_post.inbox.work_due()
+
+    await quick_post.db.write(store.let_wait, 1, "late")
+
+    assert await quick_post.states() == {"A/1": "done"}
 
 
 async def test_one_that_fails_spoils_nothing_of_the_others(post: Post) -> None:

@@ -115,6 +115,26 @@ async def test_up_down_and_twice(shop: Shop) -> None:
     assert sources == ["vendor:push", *[f"staff:{CLERK}"] * 3]
 
 
+async def test_of_two_corrections_one_wins_whichever_order_of_the_chain_they_name(
+    shop: Shop,
+) -> None:
+    session = await paid(shop)
+    await correct(shop, await shop.order(session), {"cola": 2, "tea": 1})
+    main, more = await shop.chain(session)
+
+    # Nothing of this is the supplement's own, whose row stays as it was.
+    await correct(shop, main, {"cola": 2, "tea": 1})
+    with pytest.raises(OrderChanged):
+        await correct(shop, more, {"nuts": 1})
+    with pytest.raises(OrderChanged):
+        await correct(shop, more, {"nuts": 1}, version=main.version)
+
+    assert [each.due_fen for each in await shop.chain(session)] == [700, 500]
+    main, more = await shop.chain(session)
+    await correct(shop, more, {"nuts": 1}, version=main.version)
+    assert [each.due_fen for each in await shop.chain(session)] == [100, 0]
+
+
 async def test_a_supplement_that_tickets_do_not_cover_stays_unpaid(one_shop: Shop) -> None:
     session = await paid(one_shop)
     await correct(one_shop, await one_shop.order(session), {"tea": 5})
@@ -322,6 +342,48 @@ async def test_a_waiver_opens_the_next_door(shop: Shop) -> None:
     order, more = await shop.chain(session)
     assert (order.state, order.net_fen, more.state) == (OrderState.PAID, 0, OrderState.EMPTY)
     assert await shop.tickets() == 500
+
+
+@pytest.mark.parametrize(("first", "rest"), [(30, 70), (None, None), (100, None)])
+async def test_of_a_waived_order_what_was_paid_may_go_back(
+    shop: Shop, first: int | None, rest: int | None
+) -> None:
+    await shop.grant(500)
+    session = await shop.visit()
+    await shop.told(session, COLAS)
+    order = await shop.order(session)
+    await shop.orders.waive(order.id, reason="good customer", by=by())
+    for too_much in (0, 101, 700):
+        with pytest.raises(TooMuchBack):
+            await shop.orders.refund(order.id, too_much, reason="warm", by=by(), key="")
+
+    await shop.orders.refund(order.id, first, reason="warm", by=by(), key="1")
+
+    order = await shop.order(session)
+    left = 100 - (first or 100)
+    assert (order.state, order.due_fen, order.net_fen) == (OrderState.PAID, left, left)
+    assert await shop.tickets() == 5 * (100 - left)
+    assert await shop.sold(order) == {"cola": (2, left)}
+    if rest is not None:
+        await shop.orders.refund(order.id, rest, reason="warm", by=by(), key="2")
+        assert (await shop.order(session)).net_fen == 0
+        assert await shop.sold(order) == {"cola": (2, 0)}
+    with pytest.raises(TooMuchBack):
+        await shop.orders.refund(order.id, None, reason="warm", by=by(), key="3")
+    assert await shop.tickets() == 500
+    assert await shop.is_well()
+
+
+async def test_of_a_waived_order_nothing_goes_back_that_was_not_paid(one_shop: Shop) -> None:
+    session = await one_shop.visit()
+    await one_shop.told(session, COLAS)
+    order = await one_shop.order(session)
+    await one_shop.orders.waive(order.id, reason="good customer", by=by())
+
+    with pytest.raises(TooMuchBack):
+        await one_shop.orders.refund(order.id, None, reason="warm", by=by(), key="")
+
+    assert (await one_shop.order(session)).state is OrderState.WAIVED
 
 
 async def test_a_payment_that_was_open_when_it_was_waived_goes_back(one_shop: Shop) -> None:

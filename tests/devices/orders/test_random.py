@@ -16,15 +16,34 @@ from devices.model import CabinetError
 from devices.orders.model import Order
 from devices.sessions.model import DoorSession, State
 from devices.vendors.port import Certainty
+from payments.gateway import Refunded, RefundOrder, RefundState
 from payments.model import PaymentError
 from payments.wechat.payscore_model import Phase
 from sql.database import Tx, open_database
 from tests.clock import Clock
 from tests.devices.orders.shop import BUYER, Shop, by, fact
+from tests.payments.core.till import Bank, Sent
 from tests.servers import migrated_sqlite
 
 BASKETS: list[dict[str, int]] = [{}, {"cola": 1}, {"cola": 2}, {"cola": 2, "tea": 1}, {"tea": 3}]
 STATES = [State.OPEN, State.CLOSED, State.CLOSED, State.ABNORMAL, State.NOT_OPENED, State.TIMEOUT]
+
+
+class WholeBank(Bank):
+    """A bank that gives deductions back as well, of which it has no orders."""
+
+    async def refund(self, order: RefundOrder) -> Refunded:
+        if not order.is_deduction:
+            return await super().refund(order)
+        sent = self.refunds.setdefault(order.out_refund_no, Sent(order))
+        assert sent.order == order, "the same number with other data"
+        mine = [each.order for each in self.refunds.values()]
+        mine = [each for each in mine if each.transaction_id == order.transaction_id]
+        assert sum(each.refund_fen for each in mine) <= order.total_fen, "more than was paid"
+        return Refunded(out_refund_no=order.out_refund_no, state=RefundState.PROCESSING)
+
+    async def query_refund(self, out_refund_no: str, *, is_deduction: bool = False) -> Refunded:
+        return await super().query_refund(out_refund_no)
 
 
 class Life:
@@ -105,11 +124,11 @@ class Life:
                 await self.shop.hears(self.shop.found(score.out_order_no, Phase.CANCELLED))
 
     async def correct(self) -> None:
-        order = await self.some_order()
-        if order is not None:
-            basket = self.chance.choice(BASKETS)
+        chain = await self.orders()
+        if chain:
+            order, basket = self.chance.choice(chain), self.chance.choice(BASKETS)
             await self.shop.orders.correct(
-                order.id, basket, version=order.version, reason="x", by=by()
+                order.id, basket, version=chain[0].version, reason="x", by=by()
             )
 
     async def refund(self) -> None:
@@ -171,7 +190,7 @@ def test_any_life_of_an_order_keeps_its_promises(chance: random.Random, steps: i
             clock = Clock()
             database = await open_database(f"sqlite:///{path}", now=clock.now)
             try:
-                await live(Shop(database, clock), chance, steps)
+                await live(Shop(database, clock, WholeBank(clock)), chance, steps)
             finally:
                 await database.close()
 

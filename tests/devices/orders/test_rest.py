@@ -211,6 +211,10 @@ async def test_staff_correct_refund_and_waive(one_shop: Shop, office: Office) ->
     raised = await office.ask("POST", f"{one}/corrections", dearer)
     more = raised.json["chain"][-1]
     assert (more["kind"], more["state"]) == ("supplement", "unpaid")
+    # Whichever order of the chain is looked at: a correction is about all of them.
+    assert more["version"] != raised.json["version"]
+    seen = await office.ask("GET", f"/admin/cabinet-orders/{more['id']}")
+    assert seen.json["version"] == raised.json["version"]
     waived = await office.ask(
         "POST", f"/admin/cabinet-orders/{more['id']}/waive", {"reason": "ours"}
     )

@@ -11,6 +11,7 @@ from devices.orders.verdict import (
     Around,
     Standing,
     content_hash,
+    doubted,
     is_late,
     judge,
     standing,
@@ -92,6 +93,30 @@ def test_what_becomes_certain_after_a_higher_number_is_not_news() -> None:
     first = known(fact(None, TWO, 1, certainty=PROVISIONAL))
 
     assert standing(fact(None, TWO, 1), [first, known(fact(None, {}, 2))]) is Standing.REPEATED
+
+
+def test_what_is_doubted_is_news_once() -> None:
+    first = known(fact(None, TWO))
+    abnormal = doubted(fact(None, TWO))
+
+    assert standing(abnormal, [first]) is Standing.NEW
+    assert standing(abnormal, [first, known(abnormal, 2, Why.ABNORMAL)]) is Standing.REPEATED
+    assert standing(abnormal, [first, known(fact(None, {}, 2))]) is Standing.REPEATED
+    # What is sure again without a word that is new stays a person's.
+    assert standing(fact(None, TWO), [known(abnormal, 1, Why.ABNORMAL)]) is Standing.REPEATED
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [((), ("other",)), (("video",), ("video", "other")), (("gravity", "video"),) * 2],
+)
+def test_an_order_told_as_abnormal_is_in_doubt_whatever_the_reasons(
+    given: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    said = doubted(fact(None, TWO, abnormal=given))
+
+    assert said.abnormal == kept
+    assert judge(said, around()).why is Why.ABNORMAL
 
 
 def test_a_conflict_told_again_is_a_repeat() -> None:

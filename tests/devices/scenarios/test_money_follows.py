@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from sqlalchemy import update
 
@@ -12,8 +13,8 @@ from devices.flow.model import UnpaidOrder
 from devices.orders.model import Kind, Order, OrderState
 from devices.orders.rows import store as rows
 from devices.sessions.model import State
+from simulators.xiaomai import Fault, Plan
 from simulators.xiaomai import Order as Said
-from simulators.xiaomai import Plan
 from sql.database import Tx
 from sql.tables.devices import door_sessions, stores
 from tests.devices.flow.town import ANNA, RULES, Town, by
@@ -165,6 +166,56 @@ async def test_16_what_is_not_certain_is_what_the_reviewer_lists(town: Town) -> 
     # What was decided goes back to who recognises.
     told = said(town).confirms[-1]
     assert [(item.sku, item.qty) for item in told.items] == [("tea", 1)]
+
+
+@pytest.mark.parametrize("reasons", [(), ("video",)])
+async def test_16_what_is_told_as_abnormal_waits_however_certain_it_looks(
+    town: Town, reasons: tuple[str, ...]
+) -> None:
+    town.sim.dial.add(Fault(at="event.order.*", kind="lose"))
+    session = await shopped(town, "cola")
+    doubt(town, reasons)
+    await town.hear()
+
+    (order,) = await chain(town, session)
+    assert (order.state, order.due_fen) == (OrderState.REVIEW, 0)
+    assert await town.state(session) is State.ABNORMAL
+    assert await town.desk() == [("abnormal", order.no)]
+    # The platform's list says nothing of its doubts.
+    await town.cabinets.sweep("xiaomai")
+    assert await town.held() == 20_000
+
+    town.sim.recognition.revise(said(town), {"cola": 1}, kind="order.rechecked")
+    await town.hear()
+
+    (order,) = await chain(town, session)
+    assert (order.state, order.rev, order.paid_fen) == (OrderState.PAID, 2, 350)
+    assert await town.desk() == []
+    await town.replays()
+
+
+async def test_16_what_is_told_as_abnormal_after_it_was_charged_is_for_a_person(
+    town: Town,
+) -> None:
+    session = await shopped(town, "cola")
+    for _ in range(2):
+        doubt(town, ())
+        await town.hear()
+
+    (order,) = await chain(town, session)
+    assert (order.state, order.due_fen, order.net_fen) == (OrderState.PAID, 350, 350)
+    assert await town.state(session) is State.ABNORMAL
+    assert await town.desk() == [("abnormal", order.no)]
+    assert len(await town.rows("order_revisions")) == 2
+    assert await town.tickets() == 20_000 - 5 * 350
+    await town.replays()
+
+
+def doubt(town: Town, reasons: tuple[str, ...]) -> None:
+    """The platform tells of the order as abnormal, for these reasons."""
+    order = said(town)
+    revision = msgspec.structs.replace(order.latest, abnormal_reasons=reasons)
+    town.sim.recognition.push(order, kind="order.abnormal", revision=revision)
 
 
 def approve(tx: Tx, town: Town, exception_id: int) -> None:

@@ -8,7 +8,9 @@ import msgspec
 from devices.flow import events
 from devices.orders.model import Outcome
 from devices.sessions.model import State
+from payments.ledger.store import BOOKS
 from simulators.xiaomai import Fault, Plan
+from sql.alerts import clear_alert, raise_alert
 from sql.database import open_database
 from tests.clock import Clock
 from tests.devices.flow.town import RULES, Town, town_of
@@ -59,6 +61,29 @@ async def test_1_an_order_that_never_comes_waits_for_a_person_with_its_hold(
     assert await one_town.state(session) is State.TIMEOUT
     assert await one_town.held() == 20_000
     assert ("no_order", f"session:{session}") in await one_town.desk()
+
+
+async def test_1_an_order_that_cannot_be_charged_yet_is_on_the_manual_list(town: Town) -> None:
+    await town.db.write(raise_alert, BOOKS, "books", "they do not add up")
+    session = await closed(town, "cola")
+
+    await town.pass_by(100)
+    assert await town.desk() == []
+    await town.pass_by(100)
+
+    assert await town.state(session) is State.CLOSED
+    assert await town.desk() == [("no_order", f"session:{session}")]
+    pushed, *_ = [row for row in await town.rows("callback_inbox") if row["state"] != "done"]
+    assert (pushed["event_type"], pushed["state"], pushed["tries"]) == ("OrderPushed", "new", 0)
+    assert await town.held() == 20_000
+
+    await town.db.write(clear_alert, BOOKS, "books")
+    await town.turn(5)
+
+    assert await town.state(session) is State.PAID
+    assert await town.tickets() == 20_000 - 5 * 350
+    assert await town.desk() == []
+    await town.replays()
 
 
 async def test_3_two_processes_are_told_of_one_order_at_once(

@@ -69,10 +69,11 @@ class Door(RuleBasedStateMachine):
             after_seen(self.session, seen, self.now, has_door_sensor=self.sensor, reason=reason)
         )
 
-    @rule(state=STATES, reason=REASONS)
-    def ask(self, state: Any, reason: Reason) -> None:
-        fact = SessionFact(outcome=Outcome.UNKNOWN, state=state, reason=reason)
-        for seen, why in seen_in(fact):
+    @rule(state=STATES, reason=REASONS, locked_at=st.sampled_from([None, 1]))
+    def ask(self, state: Any, reason: Reason, locked_at: int | None) -> None:
+        fact = SessionFact(outcome=Outcome.UNKNOWN, state=state, reason=reason, locked_at=locked_at)
+        was_opened = self.session.opened_at is not None
+        for seen, why in seen_in(fact, has_door_sensor=self.sensor, was_opened=was_opened):
             self.change(
                 after_seen(self.session, seen, self.now, has_door_sensor=self.sensor, reason=why)
             )

@@ -230,6 +230,30 @@ def test_an_answer_tells_what_must_have_happened(
     assert [seen for seen, _ in seen_in(fact)] == expected
 
 
+RELOCKED = {"unlocked_at": 1, "locked_at": 7}
+WAS_OPEN = [Seen.UNLOCKED, Seen.OPENED, Seen.CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("times", "known", "expected"),
+    [
+        (RELOCKED, {}, [Seen.UNLOCKED, Seen.NOT_PULLED]),
+        (RELOCKED, {"was_opened": True}, WAS_OPEN),
+        # A lock is all that such a vendor knows of.
+        (RELOCKED, {"has_door_sensor": False}, WAS_OPEN),
+        ({**RELOCKED, "opened_at": 3}, {}, WAS_OPEN),
+        ({**RELOCKED, "closed_at": 5}, {}, WAS_OPEN),
+        ({"unlocked_at": 1}, {}, WAS_OPEN),
+    ],
+)
+def test_a_lock_that_has_latched_again_is_no_door_that_was_opened(
+    times: dict[str, Any], known: dict[str, bool], expected: list[Seen]
+) -> None:
+    fact = SessionFact(outcome=Outcome.EXECUTED, state="closed", **times)
+
+    assert [seen for seen, _ in seen_in(fact, **known)] == expected
+
+
 # ---------------------------------------------------------------- the time
 
 
