@@ -91,6 +91,12 @@ def find_goods(tx: Tx, skus: Collection[str]) -> dict[str, Good]:
     return {row.sku: msgspec.convert(row._mapping, Good) for row in rows}
 
 
+def names_of(tx: Tx, skus: Collection[str]) -> dict[str, str]:
+    """What we call goods, by SKU; those we do not know are left out."""
+    mine = select(goods.c.sku, goods.c.name).where(goods.c.sku.in_(sorted(skus)))
+    return {row.sku: row.name for row in tx.execute(mine)}
+
+
 def load_good(tx: Tx, good_id: int) -> Good:
     """Raises GoodNotFound."""
     row = tx.execute(select(goods).where(goods.c.id == good_id)).one_or_none()
