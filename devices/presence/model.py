@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -62,6 +63,7 @@ OFFLINE: Final = "offline"
 """The sale lock that is not a person's."""
 MANUAL: Final = "manual"
 
+_BOOT_MAX: Final = 40
 _PAST_BOOTS: Final = 4
 _FLIPS_KEPT: Final = 12
 
@@ -231,6 +233,7 @@ def hear(device: Device, said: Said, *, now: Millis) -> Heard | None:
     if isinstance(said, DeviceFact):
         # Asked now, answered now. That the vendor does not see it is judged by `denied`.
         return _heard(device, _seen(device, now), said, now=now) if said.online else None
+    said = _with_boot_that_fits(said)
     ordered = _in_order(device, said)
     if isinstance(said, port.DeviceOffline):
         return None if ordered is None else _said_offline(ordered, said, now=now)
@@ -239,6 +242,17 @@ def hear(device: Device, said: Said, *, now: Millis) -> Heard | None:
     if ordered is None or not isinstance(said, _LIFE):
         return None
     return _heard(device, _seen(ordered, now), said, now=now)
+
+
+def _with_boot_that_fits(said: port.Event) -> port.Event:
+    """Its start in as many characters as are kept of one, before it is compared with any.
+
+    Only cut, two starts of a device that counts at the end of a long name would be one.
+    """
+    boot = said.boot_id
+    if len(boot) <= _BOOT_MAX and not any(map(str.isspace, boot)):
+        return said
+    return msgspec.structs.replace(said, boot_id=sha256(boot.encode()).hexdigest()[:_BOOT_MAX])
 
 
 def _in_order(device: Device, said: port.Event) -> Device | None:
@@ -256,7 +270,7 @@ def _in_order(device: Device, said: port.Event) -> Device | None:
     boots = " ".join([device.boot_id, *past][:_PAST_BOOTS]).strip()
     return msgspec.structs.replace(
         device,
-        boot_id=said.boot_id[:40],
+        boot_id=said.boot_id,
         boots=boots,
         seq=said.seq,
         reported={**device.reported, "door_seq": {}},

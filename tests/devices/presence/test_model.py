@@ -160,6 +160,21 @@ def test_a_few_starts_are_remembered() -> None:
     assert now.boots == "f e d c"
 
 
+@pytest.mark.parametrize("boot", ["x" * 64, "x" * 41, "x" * 40, "two words"])
+def test_a_start_of_any_name_has_its_order(boot: str) -> None:
+    """The wire takes 64 characters of one, the column 40."""
+    after = listen(device(), telemetry(1, boot, volume=1)).device
+    again = listen(after, telemetry(2, boot, volume=2)).device
+    restarted = listen(again, telemetry(1, boot[:-1] + "y", volume=3)).device
+
+    assert len(after.boot_id) <= 40
+    assert (again.boot_id, again.boots, again.seq) == (after.boot_id, "b", 2)
+    assert hear(again, telemetry(1, boot, volume=9), now=NOW) is None
+    assert restarted.boots == f"{after.boot_id} b"
+    assert hear(restarted, telemetry(3, boot, volume=9), now=NOW) is None
+    assert hear(restarted, event(port.DoorOpened, 4, boot, door_no=1), now=NOW) is None
+
+
 def test_where_no_order_is_told_the_devices_clock_gives_it() -> None:
     plain = device(boot_id="", seq=0)
     after = listen(plain, telemetry(0, "", NOW, volume=3)).device
