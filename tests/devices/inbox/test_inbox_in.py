@@ -40,6 +40,19 @@ async def test_a_callback_is_stored_and_then_acknowledged(post: Post, told: Told
     assert post.notes.handled == 0
 
 
+async def test_the_name_of_the_key_is_told_once(post: Post) -> None:
+    body = speech.event("door.opened")
+    headers = speech.headers(body, now=post.clock.now())
+
+    twice = await post.send(body, headers | {"X-Xm-Key-Id": "cb1"})
+    none = await post.send(body, {k: v for k, v in headers.items() if k != "x-xm-key-id"})
+    once = await post.send(body, headers)
+
+    assert [each.status for each in (twice, none, once)] == [401, 401, 200]
+    assert twice.json["code"] == none.json["code"] == 1001
+    assert len(await post.rows()) == 1
+
+
 async def test_heartbeats_wait_for_the_next_look_and_are_worked_with_what_wakes(
     post: Post, told: Told
 ) -> None:
