@@ -60,6 +60,7 @@ _REFUND: Final = ADMIN | allowed(Permission.CABINET_ORDERS_REFUND)
 _MEMBERS: Final = ADMIN | allowed(Permission.MEMBERS_READ)
 _PHONE: Final = ADMIN | allowed(Permission.MEMBERS_PHONE)
 _TICKETS: Final = ADMIN | allowed(Permission.MEMBERS_TICKETS)
+_BAR: Final = ADMIN | allowed(Permission.MEMBERS_BAR)
 
 # Six pictures of half a megabyte in base64, and the words.
 _COMPLAINT_MAX: Final = 6 * 700 * 1024 + BODY_MAX
@@ -500,6 +501,7 @@ def _member_routes(handlers: "_Members") -> list[Route]:
             summary="Give tickets, or take some; never below zero",
             errors=(
                 *found,
+                "members.of_all_stores",
                 "members.tickets_short",
                 "members.no_tickets",
                 "payments.stopped",
@@ -512,10 +514,10 @@ def _member_routes(handlers: "_Members") -> list[Route]:
             handlers.bar,
             body=Look,
             returns=MemberOut,
-            who=_DECIDE,
+            who=_BAR,
             area=area,
             summary="Let them open no cabinet any more",
-            errors=found,
+            errors=(*found, "members.of_all_stores"),
         ),
         Route(
             "POST",
@@ -523,10 +525,10 @@ def _member_routes(handlers: "_Members") -> list[Route]:
             handlers.unbar,
             body=Look,
             returns=MemberOut,
-            who=_DECIDE,
+            who=_BAR,
             area=area,
             summary="Let them open cabinets again",
-            errors=found,
+            errors=(*found, "members.of_all_stores"),
         ),
     ]
 
