@@ -192,6 +192,7 @@ class CabinetSide:
         ]
 
     async def _see_thresholds(self) -> None:
+        await self.inbox.note_forged()
         await self.reports.watch()
 
     async def read_gauges(self) -> None:
