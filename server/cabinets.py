@@ -38,6 +38,7 @@ from devices.orders.model import Rules as OrderRules
 from devices.orders.money import CANCEL, SETTLE
 from devices.orders.service import Orders
 from devices.presence import store as presence_store
+from devices.presence.away.store import AWAY_ALERT
 from devices.presence.model import Times
 from devices.presence.service import Presence
 from devices.presence.store import ASKS, FLAPPING_ALERT, LOOKS, OFFLINE_ALERT
@@ -85,7 +86,14 @@ OpenidOf = Callable[[int], Awaitable[str]]
 RHYTHMS: Mapping[str, Rhythm] = dict.fromkeys((CONFIRM, SETTLE, CANCEL, PUT, SEND), TENACIOUS)
 
 # Alerts that end when what they tell of is over, and no sooner.
-WATCHED = KINDS | {OFFLINE_ALERT, FLAPPING_ALERT, EXPIRED, session_store.DOOR_OPEN, STUCK}
+WATCHED = KINDS | {
+    OFFLINE_ALERT,
+    FLAPPING_ALERT,
+    AWAY_ALERT,
+    EXPIRED,
+    session_store.DOOR_OPEN,
+    STUCK,
+}
 
 DEVICES = ADMIN | allowed(Permission.DEVICES_READ)
 

@@ -4,8 +4,8 @@
 
 It rises at once on any sign of life. It falls slowly: after 2.5 beats without one, or when the
 vendor says so, it is suspect and the vendor is asked; offline it is only when the vendor, asked
-again after four beats, still cannot say that it lives. While nobody listened on our side, or the
-vendor does not answer at all, nothing is called offline.
+again after four beats, still cannot say that it lives. While nobody listened on our side, and for a
+full beat when the vendor does not answer at all, nothing is called offline.
 
 Messages of one start of a device (boot_id) are in the order of their seq; later ones count, and
 what comes late changes nothing. The device's own clock decides only where it sends no seq.
@@ -538,6 +538,16 @@ def denied(device: Device, *, now: Millis, times: Times, blind_until: Millis = 0
     return msgspec.structs.replace(
         device, link="offline", link_since=now, asked_at=now, deadline_at=now + ALARM_MS
     )
+
+
+def unanswered(device: Device, *, now: Millis, times: Times, blind_until: Millis = 0) -> Device:
+    """The vendor did not answer at all. When that has gone on for a full beat, a device of which
+    nothing is heard either is offline as if it had been denied: it must not sell for hours."""
+    if device.link not in {"suspect", "unknown"}:
+        return device
+    if device.link == "unknown" and now - device.link_since >= times.beat_ms:
+        return denied(device, now=now, times=times, blind_until=blind_until)
+    return blinded(device, now=now, times=times)
 
 
 def blinded(device: Device, *, now: Millis, times: Times) -> Device:

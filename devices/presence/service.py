@@ -15,6 +15,7 @@ from accounts.audit.model import By
 from devices.fleet.model import Device, VendorNotSet
 from devices.fleet.store import DevicesWanted, devices_page, load_device, scope_of
 from devices.presence import store
+from devices.presence.away import store as away
 from devices.presence.model import CommandRefused, CommandUnclear, ParamUnknown, Times
 from devices.vendors.port import CabinetVendor, DeviceFact, VendorRefused, VendorUnknown
 from sql.database import Database, Tx
@@ -92,6 +93,10 @@ class Presence:
     async def ask_due(self) -> None:
         """Ask about the devices in doubt, and send the settings that are wanted."""
         asked, self._to_ask = self._to_ask, {}
+        for vendor in await self._db.read(away.unasked, times=self.times):
+            # That it is there again would be seen by nobody, were none of its devices in doubt.
+            device = await self._db.write(away.claim, vendor, times=self.times)
+            asked |= {} if device is None else {device.id: device}
         questions = [
             (code, part)
             for code in sorted({device.vendor for device in asked.values()})
@@ -105,15 +110,24 @@ class Presence:
         asked = store.ids_of(devices)
         try:
             facts = await self._status(code, [device.code for device in devices])
-        except (VendorUnknown, VendorNotSet) as unclear:
+        except VendorNotSet:
+            await self._db.write(store.not_set, code, asked, times=self.times)
+            return
+        except VendorUnknown as unclear:
             log.info("%s does not say how its cabinets are: %s", code, unclear)
-            await self._db.write(store.unanswered, asked, times=self.times)
+            await self._db.write(
+                store.not_answered, code, asked, times=self.times, blind_until=self._blind()
+            )
             return
         found = {device.id: facts.get(device.code) for device in devices}
-        assert self._blind_until is not None
         await self._db.write(
-            store.answered, found, asked=asked, times=self.times, blind_until=self._blind_until
+            store.answered, code, found, asked=asked, times=self.times, blind_until=self._blind()
         )
+
+    def _blind(self) -> Millis:
+        """Who asks before the first look has only just begun to listen."""
+        just_begun = self._db.now() + self.times.beat_ms
+        return just_begun if self._blind_until is None else self._blind_until
 
     async def _status(self, code: str, device_codes: list[str]) -> dict[str, DeviceFact]:
         """Raises VendorUnknown, VendorNotSet; a no is an answer without any device."""
