@@ -1,11 +1,13 @@
 """Transactions on goods: taking a page of the ERP's, finding, listing."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import func, or_, select, update
 
+from accounts.audit.model import By
+from accounts.audit.store import record
 from commerce.goods.model import FIELDS, Good, GoodNotFound, GoodSaid, Synced, Unfit, Wanted
 from sql.alerts import clear_alert, open_alerts, raise_alert
 from sql.tables.commerce import goods, sync_cursors
@@ -80,6 +82,11 @@ def _keep_cursor(tx: Tx, value: str) -> None:
     mine = update(sync_cursors).where(sync_cursors.c.name == CURSOR)
     if not tx.execute(mine.values(row)).rowcount:
         insert_missing(tx, sync_cursors, [{"name": CURSOR, **row}])
+
+
+def note_sync(tx: Tx, came_of_it: Mapping[str, Any], *, by: By) -> None:
+    """Write down that somebody wanted a run, and what came of it."""
+    record(tx, actor=by, action="goods.sync", subject="goods", before={}, after=came_of_it)
 
 
 # ---------------------------------------------------------------- reading
