@@ -1,6 +1,7 @@
 """The watches: silence, doubt, questions to the vendor, alarms, locks, settings; and blindness."""
 
 import asyncio
+import functools
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from devices.presence.model import (
 )
 from devices.presence.service import Presence
 from devices.vendors.port import Reason, VendorRefused, VendorUnknown
+from sql.idempotency import KeyReused
 from tests.devices.fleet.conftest import BOSS
 from tests.devices.presence.conftest import World, standing
 
@@ -465,6 +467,36 @@ async def test_a_reboot_is_written_down_before_it_is_asked_for(world: World) -> 
 
     assert asked(world, "reboot")[0] == {"reason": "hangs"}
     assert (await world.actions())[-3:] == ["device.reboot"] * 3
+
+
+async def test_a_reboot_is_asked_for_once_per_key(world: World) -> None:
+    device = await standing(world)
+    world.grid.answers = [VendorRefused(Reason.OFFLINE), VendorUnknown("x")]
+    reboot = functools.partial(world.presence.reboot, device.id, by=BOSS, key="k")
+    with pytest.raises(CommandRefused):
+        await reboot()
+    with pytest.raises(CommandUnclear):
+        await reboot()
+
+    first, beside = await asyncio.gather(reboot(), reboot())
+    again = await reboot()
+
+    assert first == beside == again
+    assert len(asked(world, "reboot")) == 3
+
+
+async def test_settings_with_the_same_key_are_wanted_once(world: World) -> None:
+    device = await standing(world)
+    wish = functools.partial(world.presence.set_params, device.id, by=BOSS, key="k")
+    first = await wish({"volume": 30})
+    await world.presence.set_params(device.id, {"volume": 60}, by=BOSS)
+
+    again = await wish({"volume": 30})
+
+    assert again == first
+    assert (await world.now(device)).desired == {"volume": 60}
+    with pytest.raises(KeyReused):
+        await wish({"volume": 31})
 
 
 # ---------------------------------------------------------------- many

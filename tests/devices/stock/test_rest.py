@@ -96,7 +96,11 @@ async def test_goods_are_synchronised_listed_and_shown(desk: Desk) -> None:
     (line,) = await desk.depot.audit()
     assert (line.action, line.subject, line.actor_id) == ("goods.sync", "goods", 1)
     assert msgspec.json.decode(line.after) == {
-        "pages": 1, "added": len(GROCERIES) - 4, "changed": 0, "unchanged": 0, "stale": 0,
+        "pages": 1,
+        "added": len(GROCERIES) - 4,
+        "changed": 0,
+        "unchanged": 0,
+        "stale": 0,
         "unfit": 5,
     }
     assert (await desk.ask("GET", "/admin/goods/999")).json["code"] == "goods.not_found"
