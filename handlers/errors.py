@@ -294,6 +294,7 @@ REFUSALS: Final = Refusals(
         goods.SyncFailed: 502,
         sales.BatchNotFound: 404,
         members.MemberNotFound: 404,
+        members.MembersOfAll: 403,
         members.PhoneInvalid: 422,
         members.PhoneUnreadable: 503,
         members.PhoneMissing: 404,

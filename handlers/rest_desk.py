@@ -61,6 +61,7 @@ _REFUND: Final = ADMIN | allowed(Permission.CABINET_ORDERS_REFUND)
 _MEMBERS: Final = ADMIN | allowed(Permission.MEMBERS_READ)
 _PHONE: Final = ADMIN | allowed(Permission.MEMBERS_PHONE)
 _TICKETS: Final = ADMIN | allowed(Permission.MEMBERS_TICKETS)
+_BAR: Final = ADMIN | allowed(Permission.MEMBERS_BAR)
 
 # Six pictures of half a megabyte in base64, and the words.
 _COMPLAINT_MAX: Final = 6 * 700 * 1024 + BODY_MAX
@@ -118,7 +119,12 @@ def routes(desk: Desk, complaints: Complaints, members: Members) -> list[Route]:
 def _exception_routes(handlers: "_Exceptions") -> list[Route]:
     area, at = "admin: exceptions", "/api/v1/admin/exceptions"
     one = f"{at}/{{exception_id}}"
-    refused = ("exceptions.not_found", "exceptions.decided", "exceptions.taken")
+    refused = (
+        "exceptions.not_found",
+        "exceptions.decided",
+        "exceptions.taken",
+        "idempotency.key_reused",
+    )
     common: dict[str, Any] = {"returns": ExceptionOut, "area": area}
     return [
         Route(
@@ -145,6 +151,7 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
             f"{one}/take",
             handlers.take,
             who=_DECIDE,
+            idempotent=True,
             summary="Say that one looks into it",
             errors=refused,
             **common,
@@ -165,6 +172,7 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
             handlers.approve,
             body=Approval,
             who=_DECIDE,
+            idempotent=True,
             summary="Let it happen: what that means depends on its kind",
             description="Of an order: it is charged, as items say or as was said where that is "
             "clear. Of a session without an order: nothing was taken.",
@@ -184,6 +192,7 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
             handlers.reject,
             body=Decision,
             who=_DECIDE,
+            idempotent=True,
             summary="Do not let it happen: nothing is charged, or it is waited on",
             errors=(*refused, "exceptions.nothing_to_approve"),
             **common,
@@ -194,6 +203,7 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
             handlers.close,
             body=Decision,
             who=_DECIDE,
+            idempotent=True,
             summary="There is nothing to decide about it any more",
             errors=(*refused, "exceptions.order_undecided"),
             **common,
@@ -227,7 +237,8 @@ class _Exceptions:
         return exception_out(await self._desk.exception(_id(call), by=by(call)))
 
     async def take(self, call: Call) -> ExceptionOut:
-        return exception_out(await self._desk.take(_id(call), by=by(call)))
+        taken = await self._desk.take(_id(call), by=by(call), key=call.idempotency_key)
+        return exception_out(taken)
 
     async def release(self, call: Call) -> ExceptionOut:
         anyones = not signed_in(call).roles.isdisjoint(_RELEASE_ANY)
@@ -236,15 +247,20 @@ class _Exceptions:
 
     async def approve(self, call: Call) -> ExceptionOut:
         ruling = ruling_of(call.body)
-        return exception_out(await self._desk.approve(_id(call), ruling, by=by(call)))
+        ended = await self._desk.approve(_id(call), ruling, by=by(call), key=call.idempotency_key)
+        return exception_out(ended)
 
     async def reject(self, call: Call) -> ExceptionOut:
         ruling = Ruling(call.body.reason)
-        return exception_out(await self._desk.reject(_id(call), ruling, by=by(call)))
+        ended = await self._desk.reject(_id(call), ruling, by=by(call), key=call.idempotency_key)
+        return exception_out(ended)
 
     async def close(self, call: Call) -> ExceptionOut:
         reason = call.body.reason
-        return exception_out(await self._desk.close(_id(call), by=by(call), reason=reason))
+        ended = await self._desk.close(
+            _id(call), by=by(call), reason=reason, key=call.idempotency_key
+        )
+        return exception_out(ended)
 
 
 def _id(call: Call) -> int:
@@ -337,6 +353,7 @@ def _complaint_routes(handlers: "_Complaints") -> list[Route]:
             body=Resolution,
             returns=StaffComplaintOut,
             who=_RESOLVE,
+            idempotent=True,
             area=office,
             summary="End it with some money back, or refuse it; the buyer is told",
             description="Money goes back only by those who may refund cabinet orders.",
@@ -347,6 +364,7 @@ def _complaint_routes(handlers: "_Complaints") -> list[Route]:
                 "cabinet_order.not_paid",
                 "cabinet_order.refund_too_much",
                 "payments.stopped",
+                "idempotency.key_reused",
             ),
         ),
     ]
@@ -412,7 +430,11 @@ class _Complaints:
         if refund_fen and not signed_in(call).roles & _REFUND:
             raise Problem(403, "forbidden", "Your role does not send money back.")
         found = await self._complaints.resolve(
-            call.params["complaint_id"], refund_fen=refund_fen, reason=body.reason, by=by(call)
+            call.params["complaint_id"],
+            refund_fen=refund_fen,
+            reason=body.reason,
+            by=by(call),
+            key=call.idempotency_key,
         )
         return staff_complaint_out(found)
 
@@ -516,6 +538,7 @@ def _member_routes(handlers: "_Members") -> list[Route]:
             summary="Give tickets, or take some; never below zero",
             errors=(
                 *found,
+                "members.of_all_stores",
                 "members.tickets_short",
                 "members.no_tickets",
                 "payments.stopped",
@@ -528,10 +551,10 @@ def _member_routes(handlers: "_Members") -> list[Route]:
             handlers.bar,
             body=Look,
             returns=MemberOut,
-            who=_DECIDE,
+            who=_BAR,
             area=area,
             summary="Let them open no cabinet any more",
-            errors=found,
+            errors=(*found, "members.of_all_stores"),
         ),
         Route(
             "POST",
@@ -539,10 +562,10 @@ def _member_routes(handlers: "_Members") -> list[Route]:
             handlers.unbar,
             body=Look,
             returns=MemberOut,
-            who=_DECIDE,
+            who=_BAR,
             area=area,
             summary="Let them open cabinets again",
-            errors=found,
+            errors=(*found, "members.of_all_stores"),
         ),
     ]
 

@@ -322,7 +322,13 @@ def _device_routes(handlers: "_Handlers") -> list[Route]:
 def _binding_routes(handlers: "_Handlers") -> list[Route]:
     area, one = "admin: devices", "/api/v1/admin/devices/{device_id}"
     vendor = ("devices.binding_refused", "devices.binding_unclear", "devices.vendor_not_set")
-    common = ("devices.not_found", "devices.retired", "devices.busy", *vendor)
+    common = (
+        "devices.not_found",
+        "devices.retired",
+        "devices.busy",
+        "idempotency.key_reused",
+        *vendor,
+    )
     return [
         Route(
             "POST",
@@ -331,6 +337,7 @@ def _binding_routes(handlers: "_Handlers") -> list[Route]:
             body=Bind,
             returns=DeviceOut,
             who=_CHANGE,
+            idempotent=True,
             area=area,
             summary="Put a device into a store, out of the one it stands in",
             description="May be repeated: what was begun and not answered is carried on.",
@@ -343,6 +350,7 @@ def _binding_routes(handlers: "_Handlers") -> list[Route]:
             body=Because,
             returns=DeviceOut,
             who=_CHANGE,
+            idempotent=True,
             area=area,
             summary="Take a device out of its store",
             description="May be repeated: what was begun and not answered is carried on.",
@@ -394,9 +402,10 @@ def _sticker_routes(handlers: "_Handlers") -> list[Route]:
             body=Because,
             returns=DeviceOut,
             who=_CHANGE,
+            idempotent=True,
             area="admin: devices",
             summary="Make the codes of a device void and give it new ones",
-            errors=("devices.not_found", "devices.retired"),
+            errors=("devices.not_found", "devices.retired", "idempotency.key_reused"),
         ),
     ]
 
@@ -522,12 +531,21 @@ class _Handlers:
     async def bind(self, call: Call) -> DeviceOut:
         asked: Bind = call.body
         device_id = call.params["device_id"]
-        bound = await self._fleet.bind(device_id, asked.store_id, by=by(call), reason=asked.reason)
+        bound = await self._fleet.bind(
+            device_id,
+            asked.store_id,
+            by=by(call),
+            reason=asked.reason,
+            key=call.idempotency_key,
+        )
         return self._device(bound)
 
     async def unbind(self, call: Call) -> DeviceOut:
         device_id, reason = call.params["device_id"], call.body.reason
-        return self._device(await self._fleet.unbind(device_id, by=by(call), reason=reason))
+        loose = await self._fleet.unbind(
+            device_id, by=by(call), reason=reason, key=call.idempotency_key
+        )
+        return self._device(loose)
 
     async def bindings(self, call: Call) -> Listing[BindingOut]:
         page: Page = call.query
@@ -545,7 +563,10 @@ class _Handlers:
 
     async def replace_qr(self, call: Call) -> DeviceOut:
         device_id, reason = call.params["device_id"], call.body.reason
-        return self._device(await self._fleet.replace_qr(device_id, by=by(call), reason=reason))
+        replaced = await self._fleet.replace_qr(
+            device_id, by=by(call), reason=reason, key=call.idempotency_key
+        )
+        return self._device(replaced)
 
     # Out
 

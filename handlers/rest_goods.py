@@ -406,7 +406,7 @@ class _Handlers:
 
     async def sync(self, call: Call) -> SyncedOut:
         await self._stock.check_sees_all(by=by(call))
-        return _synced(await self._goods.sync())
+        return _synced(await self._goods.sync_for(by(call)))
 
     async def good(self, call: Call) -> GoodDetailOut:
         return await self._detail(await self._goods.good(call.params["good_id"]))

@@ -160,6 +160,7 @@ def _acts(handlers: "_Handlers") -> list[Route]:
             body=ParamsPatch,
             returns=LiveOut,
             who=_CHANGE,
+            idempotent=True,
             area=area,
             summary="Say what a device is to be like; pending until it reports so",
             errors=(
@@ -167,6 +168,7 @@ def _acts(handlers: "_Handlers") -> list[Route]:
                 "devices.param_unknown",
                 "devices.params_changed",
                 "devices.vendor_not_set",
+                "idempotency.key_reused",
             ),
         ),
         Route(
@@ -199,6 +201,7 @@ def _acts(handlers: "_Handlers") -> list[Route]:
             returns=LiveOut,
             status=202,
             who=_CHANGE,
+            idempotent=True,
             area=area,
             summary="Start a device anew",
             errors=(
@@ -206,6 +209,7 @@ def _acts(handlers: "_Handlers") -> list[Route]:
                 "devices.command_refused",
                 "devices.command_unclear",
                 "devices.vendor_not_set",
+                "idempotency.key_reused",
             ),
         ),
     ]
@@ -271,6 +275,7 @@ class _Handlers:
             by=by(call),
             reason=asked.reason,
             version=asked.desired_version,
+            key=call.idempotency_key,
         )
         return self._out(changed, call.now)
 
@@ -285,7 +290,9 @@ class _Handlers:
 
     async def reboot(self, call: Call) -> LiveOut:
         device_id, reason = call.params["device_id"], call.body.reason
-        told = await self._presence.reboot(device_id, by=by(call), reason=reason)
+        told = await self._presence.reboot(
+            device_id, by=by(call), reason=reason, key=call.idempotency_key
+        )
         return self._out(told, call.now)
 
     # Out

@@ -39,6 +39,7 @@ from devices.orders.model import Rules as OrderRules
 from devices.orders.money import CANCEL, SETTLE
 from devices.orders.service import Orders
 from devices.presence import store as presence_store
+from devices.presence.away.store import AWAY_ALERT
 from devices.presence.model import Times
 from devices.presence.service import Presence
 from devices.presence.store import ASKS, FLAPPING_ALERT, LOOKS, OFFLINE_ALERT
@@ -88,7 +89,14 @@ RHYTHMS: Mapping[str, Rhythm] = dict.fromkeys(
 )
 
 # Alerts that end when what they tell of is over, and no sooner.
-WATCHED = KINDS | {OFFLINE_ALERT, FLAPPING_ALERT, EXPIRED, session_store.DOOR_OPEN, STUCK}
+WATCHED = KINDS | {
+    OFFLINE_ALERT,
+    FLAPPING_ALERT,
+    AWAY_ALERT,
+    EXPIRED,
+    session_store.DOOR_OPEN,
+    STUCK,
+}
 
 DEVICES = ADMIN | allowed(Permission.DEVICES_READ)
 
@@ -196,6 +204,7 @@ class CabinetSide:
         ]
 
     async def _see_thresholds(self) -> None:
+        await self.inbox.note_forged()
         await self.reports.watch()
 
     async def read_gauges(self) -> None:

@@ -3,7 +3,8 @@
 Both are rows for a person to read; nothing is ever mended because of them.
 """
 
-from typing import Any
+import hashlib
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import bindparam, func, insert, select, update
@@ -15,6 +16,9 @@ from sql.types import Millis
 
 # A column of 64 KiB holds so many characters, whatever they are.
 TEXT_MAX = 16_000
+
+SUBJECT_MAX: Final = 120
+_MARK: Final = 8
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -40,7 +44,13 @@ class Incident(msgspec.Struct, frozen=True):
 def raise_alert(tx: Tx, kind: str, subject: str, text: str) -> bool:
     """Say that something is wrong; whether that is new. An open alert only gets the new text."""
     text = _kept(text)
-    row = {"kind": kind, "subject": subject, "text": text, "raised_at": tx.now, "open": 1}
+    row = {
+        "kind": kind,
+        "subject": kept_subject(subject),
+        "text": text,
+        "raised_at": tx.now,
+        "open": 1,
+    }
     if _change(tx, kind, subject, text=text):
         return False
     try:
@@ -64,7 +74,7 @@ def clear_one(tx: Tx, alert_id: int) -> bool:
 
 def _change(tx: Tx, kind: str, subject: str, **values: object) -> bool:
     changed = update(alerts).where(
-        alerts.c.kind == kind, alerts.c.subject == subject, alerts.c.open == 1
+        alerts.c.kind == kind, alerts.c.subject == kept_subject(subject), alerts.c.open == 1
     )
     return tx.execute(changed.values(values)).rowcount > 0
 
@@ -117,7 +127,7 @@ def record_incident(tx: Tx, kind: str, subject: str, text: str, raw: str | bytes
     """Keep what has happened, with what was received as it was; the id of its row."""
     row = {
         "kind": kind,
-        "subject": subject,
+        "subject": kept_subject(subject),
         "text": _kept(text),
         "raw": _kept(raw),
         "at": tx.now,
@@ -152,6 +162,15 @@ def _incidents(tx: Tx, query: Any) -> list[Incident]:
         Incident(row.id, row.kind, row.subject, row.text, row.raw, row.at)
         for row in tx.execute(query)
     ]
+
+
+def kept_subject(subject: str) -> str:
+    """A subject as it is stored. What is too long for its column ends in a digest of the whole:
+    two that begin alike are two alerts, and whoever clears one finds the one that was raised."""
+    if len(subject) <= SUBJECT_MAX:
+        return subject
+    digest = hashlib.sha256(subject.encode(errors="surrogatepass")).hexdigest()[:_MARK]
+    return f"{subject[: SUBJECT_MAX - _MARK - 1]}~{digest}"
 
 
 def _kept(text: str | bytes) -> str:

@@ -6,8 +6,9 @@ effect without its key nor a key without its effect.
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import msgspec
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
@@ -16,6 +17,7 @@ from sql.transaction import Tx
 from sql.types import Millis
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class KeyReused(Exception):
@@ -33,6 +35,14 @@ def key_id(scope: str, key: str) -> str:
 def fingerprint(*parts: object) -> str:
     """A digest of what was asked, to tell a repeat from another request."""
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A client's key ("" for none), in whose scope, and a fingerprint of what was asked."""
+
+    scope: str
+    key: str
+    mark: str
 
 
 _FIND = select(idempotency.c.id, idempotency.c.fingerprint, idempotency.c.answer).where(
@@ -81,6 +91,42 @@ def once(
     answer = run(tx, *args, **kwargs)
     tx.execute(idempotency.update().where(idempotency.c.id == id_).values(answer=answer))
     return answer
+
+
+def once_as(
+    tx: Tx,
+    of: type[T],
+    asked: Asked,
+    run: Callable[Concatenate[Tx, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """As `once`, for what is a value of ours; a repeat gets an equal one."""
+
+    def as_text(tx: Tx) -> str:
+        return msgspec.json.encode(run(tx, *args, **kwargs)).decode()
+
+    return msgspec.json.decode(once(tx, asked.scope, asked.key, asked.mark, as_text), type=of)
+
+
+def known(tx: Tx, of: type[T], asked: Asked) -> T | None:
+    """The first answer, where there is one already; for what takes more than a transaction.
+
+    Raises KeyReused.
+    """
+    id_ = key_id(asked.scope, asked.key)
+    found = find_answers(tx, [id_]).get(id_) if asked.key else None
+    if found is None:
+        return None
+    if found[0] != asked.mark:
+        raise KeyReused(asked.key)
+    return msgspec.json.decode(found[1], type=of)
+
+
+def forget(tx: Tx, asked: Asked) -> None:
+    """Let a key be as new: what it was claimed for has not happened."""
+    tx.execute(delete(idempotency).where(idempotency.c.id == key_id(asked.scope, asked.key)))
 
 
 def _claim(tx: Tx, id_: str, mark: str) -> tuple[str, str] | None:

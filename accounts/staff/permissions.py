@@ -62,6 +62,7 @@ class Permission(enum.Enum):
     MEMBERS_READ = "members.read"
     MEMBERS_PHONE = "members.phone"
     MEMBERS_TICKETS = "members.tickets"
+    MEMBERS_BAR = "members.bar"
     SALES_READ = "sales.read"
     REPORTS_READ = "reports.read"
 
@@ -102,16 +103,20 @@ _ALLOWED: Final[Mapping[Permission, frozenset[str]]] = {
     Permission.MEMBERS_READ: frozenset({"owner", "operator", "finance", "support"}),
     Permission.MEMBERS_PHONE: frozenset({"owner", "support"}),
     Permission.MEMBERS_TICKETS: frozenset({"owner", "finance"}),
+    Permission.MEMBERS_BAR: frozenset({"owner", "operator", "support"}),
     Permission.SALES_READ: frozenset({"owner", "operator", "finance", "readonly"}),
     Permission.REPORTS_READ: frozenset({"owner", "operator", "finance", "readonly"}),
 }
 
 
+# Tickets are worth money at every store, and who is barred is barred from them all.
+_OF_ALL: Final = frozenset({Permission.MEMBERS_TICKETS, Permission.MEMBERS_BAR})
+
 # What is of a store: each of these asks for the stores of whoever asks.
 _OF_STORES: Final = frozenset(
     each
     for each in Permission
-    if each.value.partition(".")[0]
+    if each not in _OF_ALL and each.value.partition(".")[0]
     in {"stores", "devices", "goods", "cabinet_orders", "exceptions", "complaints", "members",
         "sales", "reports"}
 )  # fmt: skip

@@ -86,6 +86,11 @@ class Synced(msgspec.Struct, frozen=True, kw_only=True):
     stale: int = 0
     unfit: tuple[Unfit, ...] = ()
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """As the audit has it: how many, and not which."""
+        return {**msgspec.structs.asdict(self), "unfit": len(self.unfit)}
+
     def plus(self, other: "Synced") -> "Synced":
         return Synced(
             pages=self.pages + other.pages,

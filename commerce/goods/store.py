@@ -1,11 +1,13 @@
 """Transactions on goods: taking a page of the ERP's, finding, listing."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import func, or_, select, update
 
+from accounts.audit.model import By
+from accounts.audit.store import record
 from commerce.goods.model import FIELDS, Good, GoodNotFound, GoodSaid, Synced, Unfit, Wanted
 from sql.alerts import clear_alert, open_alerts, raise_alert
 from sql.tables.commerce import goods, sync_cursors
@@ -82,6 +84,11 @@ def _keep_cursor(tx: Tx, value: str) -> None:
         insert_missing(tx, sync_cursors, [{"name": CURSOR, **row}])
 
 
+def note_sync(tx: Tx, came_of_it: Mapping[str, Any], *, by: By) -> None:
+    """Write down that somebody wanted a run, and what came of it."""
+    record(tx, actor=by, action="goods.sync", subject="goods", before={}, after=came_of_it)
+
+
 # ---------------------------------------------------------------- reading
 
 
@@ -89,6 +96,12 @@ def find_goods(tx: Tx, skus: Collection[str]) -> dict[str, Good]:
     """Those of the SKUs that there are, also those not sold any more."""
     rows = tx.execute(select(goods).where(goods.c.sku.in_(sorted(skus)))) if skus else ()
     return {row.sku: msgspec.convert(row._mapping, Good) for row in rows}
+
+
+def names_of(tx: Tx, skus: Collection[str]) -> dict[str, str]:
+    """What we call goods, by SKU; those we do not know are left out."""
+    mine = select(goods.c.sku, goods.c.name).where(goods.c.sku.in_(sorted(skus)))
+    return {row.sku: row.name for row in tx.execute(mine)}
 
 
 def load_good(tx: Tx, good_id: int) -> Good:

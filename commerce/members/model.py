@@ -63,6 +63,7 @@ class MemberError(Exception):
 
     MemberError
     ├── MemberNotFound
+    ├── MembersOfAll
     ├── PhoneInvalid, PhoneUnreadable, PhoneMissing
     └── TicketsShort, NoTickets, ReasonMissing
     """
@@ -91,6 +92,13 @@ class PhoneUnreadable(MemberError):
 class PhoneMissing(MemberError):
     code = "members.phone_missing"
     title = "No phone number is known"
+
+
+class MembersOfAll(MemberError):
+    """Tickets are good at every store, and who is barred is barred from all of them."""
+
+    code = "members.of_all_stores"
+    title = "That is for those who see all stores"
 
 
 class TicketsShort(MemberError):

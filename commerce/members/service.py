@@ -77,7 +77,7 @@ class Members:
         return await self._db.write(store.grant, ask)
 
     async def bar(self, account_id: int, *, is_barred: bool, by: By, reason: str) -> Seen:
-        """Raises MemberNotFound, ReasonMissing."""
+        """Raises MemberNotFound, MembersOfAll, ReasonMissing."""
         return await self._db.write(
             store.set_barred, account_id, is_barred=is_barred, by=by, reason=reason
         )

@@ -3,6 +3,7 @@
 Staff who are kept to some stores see those who have bought there.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from commerce.members.model import (
     Grant,
     Member,
     MemberNotFound,
+    MembersOfAll,
     NoTickets,
     PhoneMissing,
     ReasonMissing,
@@ -26,12 +28,16 @@ from payments.store import see_running, tell
 from sql import idempotency
 from sql.tables.accounts import accounts
 from sql.tables.commerce import members, ticket_grants
-from sql.tables.devices import cabinet_orders, staff_stores
+from sql.tables.devices import cabinet_orders, door_sessions, staff_stores
 from sql.tables.payments import ledger_accounts
 from sql.transaction import Tx, insert_missing
 
 # What grants are in the ledger.
 BIZ: Final = "ticket.grant"
+# What doors are in it: the tickets set aside for a visit, by its id, and those of an order, with
+# its number as the memo. What is neither is not shown to those who are kept to some stores.
+_OF_VISIT: Final = "cabinet"
+_OF_ORDER: Final = "cabinet_order"
 
 _M = members.c
 
@@ -129,8 +135,7 @@ def _conditions(wanted: Wanted) -> list[Any]:
 
 
 def _scope(tx: Tx, by: By) -> list[Any]:
-    mine = select(staff_stores.c.store_id).where(staff_stores.c.account_id == by.account_id)
-    stores = sorted(tx.execute(mine).scalars())
+    stores = _stores_of(tx, by)
     if not stores:
         return []
     bought = select(cabinet_orders.c.id).where(
@@ -139,12 +144,55 @@ def _scope(tx: Tx, by: By) -> list[Any]:
     return [exists(bought)]
 
 
+def _stores_of(tx: Tx, by: By) -> list[int]:
+    """The stores somebody is kept to; none for those who see all."""
+    mine = select(staff_stores.c.store_id).where(staff_stores.c.account_id == by.account_id)
+    return sorted(tx.execute(mine).scalars())
+
+
+def _see_all(tx: Tx, by: By) -> None:
+    """Raises MembersOfAll for those who are kept to some stores."""
+    if _stores_of(tx, by):
+        raise MembersOfAll
+
+
 def ticket_lines(
     tx: Tx, account_id: int, *, by: By, most: int, before: int | None
 ) -> list[StatementLine]:
-    """What has come to and gone from a member's tickets, newest first. Raises MemberNotFound."""
+    """What has come to and gone from a member's tickets, newest first. Raises MemberNotFound.
+
+    Who is kept to some stores sees what came and went, but of what happened elsewhere no numbers.
+    """
     seen_member(tx, account_id, by)
-    return statement(tx, tickets_of(account_id), Asset.TICKET, most=most, before=before)
+    lines = statement(tx, tickets_of(account_id), Asset.TICKET, most=most, before=before)
+    stores = _stores_of(tx, by)
+    if not stores:
+        return lines
+    theirs = _references(tx, account_id, stores, lines)
+    return [
+        line
+        if line.biz == BIZ or (line.biz, line.memo) in theirs or (line.biz, line.biz_id) in theirs
+        else msgspec.structs.replace(line, biz_id="", memo="")
+        for line in lines
+    ]
+
+
+def _references(
+    tx: Tx, account_id: int, stores: Sequence[int], lines: Sequence[StatementLine]
+) -> set[tuple[str, str]]:
+    """By what such lines name orders and visits at these stores."""
+    o, s = cabinet_orders.c, door_sessions.c
+    numbers = {line.memo for line in lines if line.biz == _OF_ORDER}
+    visits = {int(line.biz_id) for line in lines if line.biz == _OF_VISIT}
+    bought = select(o.no).where(
+        o.account_id == account_id, o.store_id.in_(stores), o.no.in_(sorted(numbers))
+    )
+    came = select(s.id).where(
+        s.account_id == account_id, s.store_id.in_(stores), s.id.in_(sorted(visits))
+    )
+    return {(_OF_ORDER, no) for no in tx.execute(bought).scalars()} | {
+        (_OF_VISIT, str(each)) for each in tx.execute(came).scalars()
+    }
 
 
 # ---------------------------------------------------------------- what they say of themselves
@@ -215,9 +263,10 @@ def view_phone(tx: Tx, account_id: int, *, by: By, reason: str) -> str:
 def set_barred(tx: Tx, account_id: int, *, is_barred: bool, by: By, reason: str) -> Seen:
     """Whether they may open cabinets. Again changes nothing.
 
-    Raises MemberNotFound, ReasonMissing.
+    Raises MemberNotFound, MembersOfAll, ReasonMissing.
     """
     _see_reason(reason)
+    _see_all(tx, by)
     seen = seen_member(tx, account_id, by)
     _make_row(tx, account_id)
     before = find_member(tx, account_id, lock=True)
@@ -252,9 +301,11 @@ class GrantAsk(msgspec.Struct, frozen=True, kw_only=True):
 def grant(tx: Tx, ask: GrantAsk) -> Grant:
     """Give tickets or take some, once per key; never below zero.
 
-    Raises MemberNotFound, ReasonMissing, NoTickets, TicketsShort, KeyReused, PaymentsStopped.
+    Raises MemberNotFound, MembersOfAll, ReasonMissing, NoTickets, TicketsShort, KeyReused,
+    PaymentsStopped.
     """
     _see_reason(ask.reason)
+    _see_all(tx, ask.by)
     if not ask.tickets:
         raise NoTickets
     see_running(tx)

@@ -21,6 +21,10 @@ LINES_MAX: Final = 500
 """Of a batch: a tenth of a megabyte, sent within a second; the ERP takes twice as many."""
 
 
+NAME_MAX: Final = 100
+"""Characters of a good's name that the history has room for; whatever a vendor calls it."""
+
+
 class SalesError(Exception):
     """Base of the family."""
 

@@ -7,6 +7,7 @@ from sqlalchemy import func, insert, select, update
 
 from commerce.sales.model import (
     LINES_MAX,
+    NAME_MAX,
     SEND,
     Batch,
     BatchNotFound,
@@ -51,7 +52,7 @@ def record_sale(  # noqa: PLR0913 -- the columns that all lines have in common
         "batch_id": None,
     }
     rows = [
-        {**common, "line": number, **msgspec.structs.asdict(line)}
+        {**common, "line": number, **msgspec.structs.asdict(line), "name": line.name[:NAME_MAX]}
         for number, line in enumerate(lines)
     ]
     if rows:

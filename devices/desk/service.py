@@ -29,6 +29,7 @@ from devices.desk.model import (
 from devices.model import CabinetError
 from payments.model import PaymentError
 from sql.database import Database, Tx
+from sql.idempotency import Asked, fingerprint, once_as
 
 
 class Desk:
@@ -51,22 +52,50 @@ class Desk:
         """Raises ExceptionNotFound."""
         return await self._db.read(store.seen_exception, exception_id, by)
 
-    async def take(self, exception_id: int, *, by: By) -> CabinetException:
-        """Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken."""
-        return await self._db.write(store.take, exception_id, by)
+    async def take(self, exception_id: int, *, by: By, key: str = "") -> CabinetException:
+        """Once per key. Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken, KeyReused."""
+        asked = _asked(by, key, "take", exception_id)
+        return await self._db.write(once_as, CabinetException, asked, store.take, exception_id, by)
 
     async def release(self, exception_id: int, *, by: By, anyones: bool) -> CabinetException:
         """See store.release."""
         return await self._db.write(store.release, exception_id, by, anyones=anyones)
 
-    async def approve(self, exception_id: int, ruling: Ruling, *, by: By) -> CabinetException:
-        """Once, whoever asks. Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken,
-        NothingToApprove, and what its action refuses with."""
-        return await self._db.write(self._decide, exception_id, ruling, by, is_approval=True)
+    async def approve(
+        self, exception_id: int, ruling: Ruling, *, by: By, key: str = ""
+    ) -> CabinetException:
+        """Once, whoever asks; who asks again with the same key gets the first answer again.
 
-    async def reject(self, exception_id: int, ruling: Ruling, *, by: By) -> CabinetException:
+        Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken, NothingToApprove, KeyReused,
+        and what its action refuses with.
+        """
+        asked = _asked(by, key, "approve", exception_id, ruling)
+        return await self._db.write(
+            once_as,
+            CabinetException,
+            asked,
+            self._decide,
+            exception_id,
+            ruling,
+            by,
+            is_approval=True,
+        )
+
+    async def reject(
+        self, exception_id: int, ruling: Ruling, *, by: By, key: str = ""
+    ) -> CabinetException:
         """As approve."""
-        return await self._db.write(self._decide, exception_id, ruling, by, is_approval=False)
+        asked = _asked(by, key, "reject", exception_id, ruling)
+        return await self._db.write(
+            once_as,
+            CabinetException,
+            asked,
+            self._decide,
+            exception_id,
+            ruling,
+            by,
+            is_approval=False,
+        )
 
     def _decide(
         self, tx: Tx, exception_id: int, ruling: Ruling, by: By, *, is_approval: bool
@@ -94,12 +123,21 @@ class Desk:
             raise NothingToApprove
         return action
 
-    async def close(self, exception_id: int, *, by: By, reason: str) -> CabinetException:
+    async def close(
+        self, exception_id: int, *, by: By, reason: str, key: str = ""
+    ) -> CabinetException:
         """There is nothing to decide about it. Once.
 
-        Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken, OrderUndecided.
+        Raises ExceptionNotFound, ExceptionDecided, ExceptionTaken, OrderUndecided, KeyReused.
         """
-        return await self._db.write(_close, exception_id, by, reason)
+        asked = _asked(by, key, "close", exception_id, reason)
+        return await self._db.write(
+            once_as, CabinetException, asked, _close, exception_id, by, reason
+        )
+
+
+def _asked(by: By, key: str, *what: object) -> Asked:
+    return Asked(f"exceptions:{by.account_id}", key, fingerprint(*what))
 
 
 def _close(tx: Tx, exception_id: int, by: By, reason: str) -> CabinetException:
@@ -175,10 +213,14 @@ class Complaints:
         return await self._picture(await self.complaint(complaint_id, by=by), n)
 
     async def resolve(
-        self, complaint_id: int, *, refund_fen: int, reason: str, by: By
+        self, complaint_id: int, *, refund_fen: int, reason: str, by: By, key: str = ""
     ) -> Complaint:
-        """See store.resolve."""
+        """See store.resolve; once per key."""
+        mark = fingerprint("resolve", complaint_id, refund_fen, reason)
         return await self._db.write(
+            once_as,
+            Complaint,
+            Asked(f"complaints.resolve:{by.account_id}", key, mark),
             complaint_store.resolve,
             complaint_id,
             refund_fen=refund_fen,

@@ -26,7 +26,7 @@ from devices.fleet.qr import QrCodes
 from devices.fleet.store import DevicesWanted, Move, StoresWanted
 from devices.vendors.port import Bound, CabinetVendor, Reason, VendorRefused, VendorUnknown
 from sql.database import Database, Tx
-from sql.idempotency import fingerprint, once
+from sql.idempotency import Asked, fingerprint, known, once, once_as
 
 log = logging.getLogger("callme.devices")
 
@@ -145,9 +145,18 @@ class Fleet:
         """Raises DeviceNotFound, DeviceRetired."""
         return await self._db.write(store.set_service, device_id, service, by=by, reason=reason)
 
-    async def replace_qr(self, device_id: int, *, by: By, reason: str = "") -> Device:
-        """Let the stickers there are be void. Raises DeviceNotFound, DeviceRetired."""
-        return await self._db.write(store.replace_qr, device_id, by=by, reason=reason)
+    async def replace_qr(
+        self, device_id: int, *, by: By, reason: str = "", key: str = ""
+    ) -> Device:
+        """Let the stickers there are be void, once per key.
+
+        Raises DeviceNotFound, DeviceRetired, KeyReused.
+        """
+        mark = fingerprint("replace_qr", device_id, reason)
+        asked = Asked(f"devices.replace_qr:{by.account_id}", key, mark)
+        return await self._db.write(
+            once_as, Device, asked, store.replace_qr, device_id, by=by, reason=reason
+        )
 
     async def tell_codes(self, payload: dict[str, Any]) -> Delivered | Retry | Dead:
         """Deliver the parcel of new codes: the vendor is told as when the device was bound."""
@@ -180,14 +189,22 @@ class Fleet:
 
     # At the vendor
 
-    async def bind(self, device_id: int, store_id: int, *, by: By, reason: str = "") -> Device:
+    async def bind(
+        self, device_id: int, store_id: int, *, by: By, reason: str = "", key: str = ""
+    ) -> Device:
         """Put a device into a store, out of the one it stands in. May be repeated at any point.
 
         It is written down first: whatever happens to the process or to the vendor's answer, it
-        shows, and the same wish carries it on.
+        shows, and the same wish carries it on. A key that was answered is answered so again,
+        wherever the device stands by then.
         Raises DeviceNotFound, DeviceRetired, DeviceBusy, StoreNotFound, StoreDeleted,
-        BindingUnderway, BindingRefused, BindingUnclear, VendorNotSet.
+        BindingUnderway, BindingRefused, BindingUnclear, VendorNotSet, KeyReused.
         """
+        mark = fingerprint("bind", device_id, store_id)
+        asked = Asked(f"devices.bind:{by.account_id}", key, mark)
+        answered = await self._db.read(known, Device, asked)
+        if answered is not None:
+            return answered
         self._vendor((await self.device(device_id, by=by)).vendor)
         try:
             move = await self._db.write(store.begin_bind, device_id, store_id, by=by, reason=reason)
@@ -195,9 +212,9 @@ class Fleet:
             await self.unbind(device_id, by=by, reason=reason)
             move = await self._db.write(store.begin_bind, device_id, store_id, by=by, reason=reason)
         if move.is_over:
-            return move.device
+            return await self._db.write(once_as, Device, asked, _as_it_is, move.device)
         bound = await self._bind(move, by)
-        return await self._db.write(store.end_bind, move, bound, by=by)
+        return await self._db.write(once_as, Device, asked, store.end_bind, move, bound, by=by)
 
     async def _bind(self, move: Move, by: By) -> Bound:
         vendor = self._vendor(move.device.vendor)
@@ -219,12 +236,17 @@ class Fleet:
             contact_phone=where.phone,
         )
 
-    async def unbind(self, device_id: int, *, by: By, reason: str = "") -> Device:
+    async def unbind(self, device_id: int, *, by: By, reason: str = "", key: str = "") -> Device:
         """Take a device out of its store. Nobody shops there from the first moment on.
 
-        May be repeated at any point. Raises DeviceNotFound, DeviceRetired, NotBound, DeviceBusy,
-        BindingRefused, BindingUnclear, VendorNotSet.
+        May be repeated at any point; keys are as with bind. Raises DeviceNotFound, DeviceRetired,
+        NotBound, DeviceBusy, BindingRefused, BindingUnclear, VendorNotSet, KeyReused.
         """
+        mark = fingerprint("unbind", device_id)
+        asked = Asked(f"devices.unbind:{by.account_id}", key, mark)
+        answered = await self._db.read(known, Device, asked)
+        if answered is not None:
+            return answered
         vendor = self._vendor((await self.device(device_id, by=by)).vendor)
         move = await self._db.write(store.begin_unbind, device_id, by=by, reason=reason)
         try:
@@ -236,7 +258,7 @@ class Fleet:
         except VendorUnknown as unclear:
             await self._note_unclear(move, unclear)
             raise BindingUnclear from unclear
-        return await self._db.write(store.end_unbind, move, by=by)
+        return await self._db.write(once_as, Device, asked, store.end_unbind, move, by=by)
 
     async def _note_unclear(self, move: Move, unclear: VendorUnknown) -> None:
         log.info("%s %s: no clear answer", move.device.vendor, move.device.code)
@@ -256,6 +278,10 @@ def _scoped(verb: Callable[..., Any], by: By) -> Callable[..., Any]:
         return verb(tx, *args, scope=store.scope_of(tx, by.account_id), **kwargs)
 
     return run
+
+
+def _as_it_is(_: Tx, device: Device) -> Device:
+    return device
 
 
 def _with_binding(tx: Tx, device_id: int, *, scope: store.Scope) -> tuple[Device, Binding | None]:

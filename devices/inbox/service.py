@@ -29,6 +29,7 @@ from devices.inbox.model import (
     is_shed,
     superseded,
 )
+from devices.inbox.refusals import store as refusals
 from devices.vendors.port import (
     ORDER_EVENTS,
     Answer,
@@ -93,6 +94,8 @@ class Inbox:
         self.lag_ms = 0
         # (vendor, what became of a callback) → how often.
         self.counts: Counter[tuple[str, str]] = Counter()
+        # Those that were forged or replayed, until they are written down.
+        self._forged: Counter[tuple[str, str]] = Counter()
 
     # ------------------------------------------------------------ in
 
@@ -116,6 +119,8 @@ class Inbox:
             return await self._keep(vendor, verified)
         except BadCallback as refusal:
             self.counts[vendor.code, refusal.code] += 1
+            if refusal.code in refusals.FORGED:
+                self._forged[vendor.code, refusal.code] += 1
             if isinstance(refusal, Skewed) and self._skews.note(arrived.endpoint_id, now):
                 await self._note_skew(vendor.code, arrived.endpoint_id)
             return vendor.refuse(refusal, now=now)
@@ -147,6 +152,17 @@ class Inbox:
             await self._db.write(store.note_skew, vendor_code, endpoint_id, self._pull)
         except DatabaseError as error:
             log.info("a wrong clock was not noted: %s", error)
+
+    async def note_forged(self) -> None:
+        """A watch: write down how many were forged since the last time, however many they are."""
+        counted, self._forged = self._forged, Counter()
+        if not counted:
+            return
+        try:
+            await self._db.write(refusals.add, counted)
+        except DatabaseError:
+            self._forged += counted
+            raise
 
     # ------------------------------------------------------------ out
 

@@ -11,6 +11,7 @@ import msgspec
 
 from accounts.audit import store as audit
 from accounts.audit.model import By
+from commerce.goods.store import names_of
 from devices.desk.model import CabinetException, NothingToApprove, Ruling
 from devices.fleet.store import scope_of, sees
 from devices.orders import money
@@ -87,14 +88,14 @@ def correct(
 
 
 def _decide(tx: Tx, chain: Chain, quantities: Mapping[str, int], *, by: By, reason: str) -> None:
-    lines = _lines(chain, quantities)
+    lines = _lines(tx, chain, quantities)
     last = accepted(chain.revisions)
     allowance = 0 if last is None else last.body.allowance_fen
     body = Body(lines=allowed(lines, allowance), allowance_fen=allowance, reason=reason)
     decide(tx, chain, body, source=f"staff:{by.account_id}")
 
 
-def _lines(chain: Chain, quantities: Mapping[str, int]) -> Lines:
+def _lines(tx: Tx, chain: Chain, quantities: Mapping[str, int]) -> Lines:
     """At the prices of the session. Raises ItemUnknown, SessionMissing."""
     if chain.session is None:
         raise SessionMissing
@@ -102,6 +103,7 @@ def _lines(chain: Chain, quantities: Mapping[str, int]) -> Lines:
     facts = [each.body.fact for each in chain.revisions if each.body.fact is not None]
     names = {item.sku: item.name for fact in facts for item in (*fact.candidates, *fact.items)}
     names |= {line.sku: line.name for line in said}
+    names |= names_of(tx, quantities)
     lines, unknown = priced(quantities, chain.session.prices, names)
     if unknown:
         raise ItemUnknown(", ".join(unknown))

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from accounts.audit.model import By
+from accounts.audit.store import record
 from commerce.members.store import find_member
 from devices.desk.model import Action
 from devices.fleet.store import scope_of, sees
@@ -167,7 +168,10 @@ class Orders:
         return await self._db.read(_detail, order_id, by)
 
     async def export(self, wanted: Filter, *, by: By) -> list[Seen]:
-        """The same as the page, oldest first, at most EXPORT_MAX."""
+        """The same as the page, oldest first, at most EXPORT_MAX.
+
+        What leaves the house leaves a line in the audit: what was wanted, and how many came.
+        """
         found: list[Seen] = []
         while len(found) < EXPORT_MAX:
             after = found[-1].order.id if found else 0
@@ -175,6 +179,16 @@ class Orders:
             found += some
             if len(some) < _AT_ONCE:
                 break
+        asked = msgspec.structs.asdict(wanted) | {"stores": None}
+        given = {name: value for name, value in asked.items() if value}
+        await self._db.write(
+            record,
+            actor=by,
+            action="cabinet_orders.export",
+            subject="cabinet_orders",
+            before={},
+            after={**given, "orders": len(found)},
+        )
         return found
 
     async def correct(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from commerce.goods.store import names_of
 from commerce.members.store import find_member
 from devices.desk import store as desk
 from devices.fleet.model import Device
@@ -213,7 +214,7 @@ def _take(tx: Tx, chain: Chain, fact: OrderFact, source: str, rules: Rules) -> T
     if place is Standing.CONFLICT:
         judged = Judged(Verdict.REFUSED, Why.CONFLICT, text="the same revision said otherwise")
     else:
-        judged = judge(fact, _around(tx, chain, session, rules))
+        judged = judge(fact, _around(tx, chain, session, fact, rules))
     _keep(tx, chain, fact, source, judged)
     if judged.why is not Why.NONE:
         _raise(tx, chain, judged)
@@ -227,7 +228,7 @@ def _outcome(judged: Judged) -> Outcome:
     return Outcome.WAITING if judged.verdict is Verdict.WAITING else Outcome.ACCEPTED
 
 
-def _around(tx: Tx, chain: Chain, session: DoorSession, rules: Rules) -> Around:
+def _around(tx: Tx, chain: Chain, session: DoorSession, fact: OrderFact, rules: Rules) -> Around:
     own = load_store(tx, session.store_id).review_limit_fen
     limits = [rules.review_limit_fen if own is None else own]
     if session.limit_fen:
@@ -235,6 +236,7 @@ def _around(tx: Tx, chain: Chain, session: DoorSession, rules: Rules) -> Around:
     at = session.opened_at or session.requested_at
     return Around(
         prices=session.prices,
+        names=names_of(tx, {item.sku for item in fact.items}),
         limit_fen=min(limits),
         stock=rows.stock_at(tx, session.device_id, session.door_no, at),
         tolerance=rules.stock_tolerance,

@@ -10,6 +10,7 @@ from hashlib import sha256
 
 import msgspec
 
+from commerce.sales.model import NAME_MAX
 from devices.orders.model import (
     Body,
     Line,
@@ -47,10 +48,12 @@ class Standing(Enum):
 class Around(msgspec.Struct, frozen=True, kw_only=True):
     """What a revision is judged by. limit_fen: above it a person decides.
 
-    stock: how many of each there were at the opening, of those we count.
+    names: of our goods, which come before the vendor's. stock: how many of each there were at the
+    opening, of those we count.
     """
 
     prices: Mapping[str, int]
+    names: Mapping[str, str]
     limit_fen: int
     stock: Mapping[str, int]
     tolerance: int
@@ -127,7 +130,7 @@ def judge(fact: OrderFact, around: Around) -> Judged:
     """Whether a new revision is charged as it is, waits, or is for a person."""
     if fact.certainty is Certainty.PROVISIONAL:
         return Judged(Verdict.WAITING)
-    lines, unknown = _priced(fact.items, around.prices)
+    lines, unknown = _priced(fact.items, around.prices, around.names)
     why, text = _first_reason(fact, around, lines, unknown)
     if why is Why.NONE:
         return Judged(Verdict.ACCEPTED, lines=lines)
@@ -166,13 +169,16 @@ def _over_stock(lines: Lines, around: Around) -> list[str]:
     ]
 
 
-def _priced(items: Sequence[Item], prices: Mapping[str, int]) -> tuple[Lines, list[str]]:
+def _priced(
+    items: Sequence[Item], prices: Mapping[str, int], ours: Mapping[str, str]
+) -> tuple[Lines, list[str]]:
     """Lines at our prices, and the SKUs that have none."""
     quantities: dict[str, int] = {}
     names: dict[str, str] = {}
     for item in items:
         quantities[item.sku] = quantities.get(item.sku, 0) + item.quantity
-        names[item.sku] = item.name or item.sku
+        # A vendor may call it by a longer name than the history of sales has room for.
+        names[item.sku] = (ours.get(item.sku) or item.name or item.sku)[:NAME_MAX]
     taken = {sku: quantity for sku, quantity in quantities.items() if quantity}
     unknown = sorted(set(taken) - set(prices))
     lines = tuple(
@@ -187,11 +193,8 @@ def priced(
     quantities: Mapping[str, int], prices: Mapping[str, int], names: Mapping[str, str]
 ) -> tuple[Lines, list[str]]:
     """As a person lists it. The SKUs without a price come second."""
-    items = [
-        Item(sku=sku, quantity=quantity, name=names.get(sku, ""))
-        for sku, quantity in quantities.items()
-    ]
-    return _priced(items, prices)
+    items = [Item(sku=sku, quantity=quantity) for sku, quantity in quantities.items()]
+    return _priced(items, prices, names)
 
 
 def total_of(lines: Sequence[Line]) -> int:

@@ -4,8 +4,8 @@
 
 It rises at once on any sign of life. It falls slowly: after 2.5 beats without one, or when the
 vendor says so, it is suspect and the vendor is asked; offline it is only when the vendor, asked
-again after four beats, still cannot say that it lives. While nobody listened on our side, or the
-vendor does not answer at all, nothing is called offline.
+again after four beats, still cannot say that it lives. While nobody listened on our side, and for a
+full beat when the vendor does not answer at all, nothing is called offline.
 
 Messages of one start of a device (boot_id) are in the order of their seq; later ones count, and
 what comes late changes nothing. The device's own clock decides only where it sends no seq.
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -62,6 +63,7 @@ OFFLINE: Final = "offline"
 """The sale lock that is not a person's."""
 MANUAL: Final = "manual"
 
+_BOOT_MAX: Final = 40
 _PAST_BOOTS: Final = 4
 _FLIPS_KEPT: Final = 12
 
@@ -231,6 +233,7 @@ def hear(device: Device, said: Said, *, now: Millis) -> Heard | None:
     if isinstance(said, DeviceFact):
         # Asked now, answered now. That the vendor does not see it is judged by `denied`.
         return _heard(device, _seen(device, now), said, now=now) if said.online else None
+    said = _with_boot_that_fits(said)
     ordered = _in_order(device, said)
     if isinstance(said, port.DeviceOffline):
         return None if ordered is None else _said_offline(ordered, said, now=now)
@@ -239,6 +242,17 @@ def hear(device: Device, said: Said, *, now: Millis) -> Heard | None:
     if ordered is None or not isinstance(said, _LIFE):
         return None
     return _heard(device, _seen(ordered, now), said, now=now)
+
+
+def _with_boot_that_fits(said: port.Event) -> port.Event:
+    """Its start in as many characters as are kept of one, before it is compared with any.
+
+    Only cut, two starts of a device that counts at the end of a long name would be one.
+    """
+    boot = said.boot_id
+    if len(boot) <= _BOOT_MAX and not any(map(str.isspace, boot)):
+        return said
+    return msgspec.structs.replace(said, boot_id=sha256(boot.encode()).hexdigest()[:_BOOT_MAX])
 
 
 def _in_order(device: Device, said: port.Event) -> Device | None:
@@ -256,7 +270,7 @@ def _in_order(device: Device, said: port.Event) -> Device | None:
     boots = " ".join([device.boot_id, *past][:_PAST_BOOTS]).strip()
     return msgspec.structs.replace(
         device,
-        boot_id=said.boot_id[:40],
+        boot_id=said.boot_id,
         boots=boots,
         seq=said.seq,
         reported={**device.reported, "door_seq": {}},
@@ -524,6 +538,16 @@ def denied(device: Device, *, now: Millis, times: Times, blind_until: Millis = 0
     return msgspec.structs.replace(
         device, link="offline", link_since=now, asked_at=now, deadline_at=now + ALARM_MS
     )
+
+
+def unanswered(device: Device, *, now: Millis, times: Times, blind_until: Millis = 0) -> Device:
+    """The vendor did not answer at all. When that has gone on for a full beat, a device of which
+    nothing is heard either is offline as if it had been denied: it must not sell for hours."""
+    if device.link not in {"suspect", "unknown"}:
+        return device
+    if device.link == "unknown" and now - device.link_since >= times.beat_ms:
+        return denied(device, now=now, times=times, blind_until=blind_until)
+    return blinded(device, now=now, times=times)
 
 
 def blinded(device: Device, *, now: Millis, times: Times) -> Device:

@@ -15,9 +15,11 @@ from accounts.audit.model import By
 from devices.fleet.model import Device, VendorNotSet
 from devices.fleet.store import DevicesWanted, devices_page, load_device, scope_of
 from devices.presence import store
+from devices.presence.away import store as away
 from devices.presence.model import CommandRefused, CommandUnclear, ParamUnknown, Times
 from devices.vendors.port import CabinetVendor, DeviceFact, VendorRefused, VendorUnknown
 from sql.database import Database, Tx
+from sql.idempotency import Asked, fingerprint, forget, known, once_as
 from sql.types import Millis
 
 log = logging.getLogger("callme.presence")
@@ -92,6 +94,10 @@ class Presence:
     async def ask_due(self) -> None:
         """Ask about the devices in doubt, and send the settings that are wanted."""
         asked, self._to_ask = self._to_ask, {}
+        for vendor in await self._db.read(away.unasked, times=self.times):
+            # That it is there again would be seen by nobody, were none of its devices in doubt.
+            device = await self._db.write(away.claim, vendor, times=self.times)
+            asked |= {} if device is None else {device.id: device}
         questions = [
             (code, part)
             for code in sorted({device.vendor for device in asked.values()})
@@ -105,15 +111,24 @@ class Presence:
         asked = store.ids_of(devices)
         try:
             facts = await self._status(code, [device.code for device in devices])
-        except (VendorUnknown, VendorNotSet) as unclear:
+        except VendorNotSet:
+            await self._db.write(store.not_set, code, asked, times=self.times)
+            return
+        except VendorUnknown as unclear:
             log.info("%s does not say how its cabinets are: %s", code, unclear)
-            await self._db.write(store.unanswered, asked, times=self.times)
+            await self._db.write(
+                store.not_answered, code, asked, times=self.times, blind_until=self._blind()
+            )
             return
         found = {device.id: facts.get(device.code) for device in devices}
-        assert self._blind_until is not None
         await self._db.write(
-            store.answered, found, asked=asked, times=self.times, blind_until=self._blind_until
+            store.answered, code, found, asked=asked, times=self.times, blind_until=self._blind()
         )
+
+    def _blind(self) -> Millis:
+        """Who asks before the first look has only just begun to listen."""
+        just_begun = self._db.now() + self.times.beat_ms
+        return just_begun if self._blind_until is None else self._blind_until
 
     async def _status(self, code: str, device_codes: list[str]) -> dict[str, DeviceFact]:
         """Raises VendorUnknown, VendorNotSet; a no is an answer without any device."""
@@ -143,18 +158,28 @@ class Presence:
         by: By,
         reason: str = "",
         version: int | None = None,
+        key: str = "",
     ) -> Device:
-        """Let a device be like this; sent until it reports so, three times at most.
+        """Let a device be like this; sent until it reports so, three times at most. Once per key.
 
         version: of the settings this was decided by.
-        Raises DeviceNotFound, NotBound, VendorNotSet, ParamUnknown, ParamsChanged.
+        Raises DeviceNotFound, NotBound, VendorNotSet, ParamUnknown, ParamsChanged, KeyReused.
         """
         device = await self.device(device_id, by=by)
         unknown = values.keys() - self._vendor(device.vendor).caps.params
         if unknown:
             raise ParamUnknown(", ".join(sorted(unknown)))
+        mark = fingerprint("params", device_id, sorted(values.items()), reason, version)
         return await self._db.write(
-            store.want_params, device_id, values, by=by, reason=reason, version=version
+            once_as,
+            Device,
+            Asked(f"devices.params:{by.account_id}", key, mark),
+            store.want_params,
+            device_id,
+            values,
+            by=by,
+            reason=reason,
+            version=version,
         )
 
     async def lock(self, device_id: int, *, by: By, reason: str = "") -> Device:
@@ -165,19 +190,30 @@ class Presence:
         """Let it sell again. Raises DeviceNotFound, NotBound."""
         return await self._db.write(store.unlock_sale, device_id, by=by, reason=reason)
 
-    async def reboot(self, device_id: int, *, by: By, reason: str = "") -> Device:
-        """Start it anew; that it was asked for is written down first.
+    async def reboot(self, device_id: int, *, by: By, reason: str = "", key: str = "") -> Device:
+        """Start it anew, once per key; that it was asked for is written down first.
 
-        Raises DeviceNotFound, NotBound, VendorNotSet, CommandRefused, CommandUnclear.
+        Raises DeviceNotFound, NotBound, VendorNotSet, CommandRefused, CommandUnclear, KeyReused.
         """
+        mark = fingerprint("reboot", device_id, reason)
+        asked = Asked(f"devices.reboot:{by.account_id}", key, mark)
+        answered = await self._db.read(known, Device, asked)
+        if answered is not None:
+            return answered
         vendor = self._vendor((await self.device(device_id, by=by)).vendor)
-        device = await self._db.write(store.note_reboot, device_id, by=by, reason=reason)
+        device, is_first = await self._db.write(
+            _first_reboot, asked, device_id, by=by, reason=reason
+        )
+        if not is_first:
+            return device
         try:
             await vendor.reboot(device.code, reason=reason)
-        except VendorRefused as refused:
-            raise CommandRefused(refused.reason) from refused
-        except VendorUnknown as unclear:
-            raise CommandUnclear from unclear
+        except (VendorRefused, VendorUnknown) as error:
+            # It was not started, as far as anybody knows: the same key may try again.
+            await self._db.write(forget, asked)
+            if isinstance(error, VendorRefused):
+                raise CommandRefused(error.reason) from error
+            raise CommandUnclear from error
         return device
 
     # Looking
@@ -232,6 +268,19 @@ def _parts(devices: Sequence[Device]) -> list[Sequence[Device]]:
 async def _some_at_once(calls: Sequence[Awaitable[None]]) -> None:
     for at in range(0, len(calls), CALLS_MAX):
         await asyncio.gather(*calls[at : at + CALLS_MAX])
+
+
+def _first_reboot(
+    tx: Tx, asked: Asked, device_id: int, *, by: By, reason: str
+) -> tuple[Device, bool]:
+    """Whether it is for this request to speak with the vendor: another may have the same key."""
+    noted: list[Device] = []
+
+    def note(tx: Tx) -> Device:
+        noted.append(store.note_reboot(tx, device_id, by=by, reason=reason))
+        return noted[0]
+
+    return once_as(tx, Device, asked, note), bool(noted)
 
 
 def _device(tx: Tx, device_id: int, by: By) -> Device:

@@ -18,6 +18,7 @@ from devices.fleet.model import Device, DeviceNotFound
 from devices.fleet.store import Scope, load_device, load_devices, scope_of, sees
 from devices.fleet.streams import ALL, News, tell
 from devices.model import NotBound
+from devices.presence.away import store as away
 from devices.presence.messages import live
 from devices.presence.model import (
     FLAPPING,
@@ -38,6 +39,7 @@ from devices.presence.model import (
     is_flapping,
     judge,
     pending,
+    unanswered,
 )
 from devices.vendors.port import DeviceFact
 from sql.alerts import clear_alert, raise_alert
@@ -292,9 +294,13 @@ def judge_due(tx: Tx, *, times: Times, most: int = 200) -> tuple[int, list[Devic
     asked: list[Device] = []
     news: list[News] = []
     found = load_devices(tx, tx.execute(chosen).scalars(), lock=True)
+    silent = away.told(tx) if found else set()
     for device in found.values():
         now = _with_beat(device, beats.get(device.id))
         judged = judge(now, now=tx.now, times=times)
+        if device.vendor in silent:
+            # A person is told of the vendor; of those still offline when it is back, then.
+            judged = msgspec.structs.replace(judged, raises=())
         after = _apply(tx, device, judged, news)
         if judged.ask:
             asked.append(after)
@@ -328,8 +334,8 @@ def _is_worked_on(tx: Tx, device_id: int) -> bool:
     return any(tx.execute(query.limit(1)).first() for query in (open_doors, waiting))
 
 
-def answered(tx: Tx, facts: Mapping[int, DeviceFact | None], *, asked: Mapping[int, int],
-             times: Times, blind_until: Millis) -> None:  # fmt: skip
+def answered(tx: Tx, vendor: str, facts: Mapping[int, DeviceFact | None], *,
+             asked: Mapping[int, int], times: Times, blind_until: Millis) -> None:  # fmt: skip
     """What the vendor said when it was asked: a fact, or None where it has none.
 
     asked: the epochs at the time; of a device that rose meanwhile the answer is too old.
@@ -344,16 +350,31 @@ def answered(tx: Tx, facts: Mapping[int, DeviceFact | None], *, asked: Mapping[i
             after = denied(before, now=tx.now, times=times, blind_until=blind_until)
             _move(tx, before, after, news)
     tell(tx, news)
+    away.forget(tx, vendor)
 
 
-def unanswered(tx: Tx, asked: Mapping[int, int], *, times: Times) -> None:
-    """The vendor did not answer at all: what was in doubt is unknown."""
+def not_answered(tx: Tx, vendor: str, asked: Mapping[int, int], *,
+                 times: Times, blind_until: Millis) -> None:  # fmt: skip
+    """The vendor did not answer at all: what was in doubt is unknown, and later offline."""
+    news: list[News] = []
+    for device_id, epoch in sorted(asked.items()):
+        before = load_device(tx, device_id, lock=True)
+        if before.epoch == epoch:
+            after = unanswered(before, now=tx.now, times=times, blind_until=blind_until)
+            _move(tx, before, after, news)
+    tell(tx, news)
+    away.note(tx, vendor, times=times)
+
+
+def not_set(tx: Tx, vendor: str, asked: Mapping[int, int], *, times: Times) -> None:
+    """There is nobody to ask: that is our side's blindness, as long as it lasts."""
     news: list[News] = []
     for device_id, epoch in sorted(asked.items()):
         before = load_device(tx, device_id, lock=True)
         if before.epoch == epoch and before.link in {"suspect", "unknown"}:
             _move(tx, before, blinded(before, now=tx.now, times=times), news)
     tell(tx, news)
+    away.forget(tx, vendor)
 
 
 def tell_due(tx: Tx, *, most: int = 200) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from accounts.audit.model import By
+from accounts.audit.store import record
 from devices.reports import store
 from devices.reports.model import Gauges, Group, Report, Sales, Thresholds
 from devices.reports.rules.store import watch
@@ -53,8 +54,16 @@ class Reports:
         return await self._db.read(store.load, report_id, by=by)
 
     async def xlsx(self, report_id: int, *, by: By) -> tuple[Report, bytes]:
-        """Raises ReportNotFound, ReportsOfAll."""
+        """Each leaves a line in the audit. Raises ReportNotFound, ReportsOfAll."""
         report = await self.report(report_id, by=by)
+        await self._db.write(
+            record,
+            actor=by,
+            action="report.export",
+            subject=f"report:{report_id}",
+            before={},
+            after={"kind": report.kind, "day": report.day},
+        )
         return report, await asyncio.to_thread(as_xlsx, report)
 
     # Watching

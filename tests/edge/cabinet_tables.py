@@ -270,9 +270,9 @@ POST   /api/v1/admin/members/search                      | -         | 200      
 GET    /api/v1/admin/members/{member_id}                 | member    | 200/404/404 200/404/404 200/404/404
 POST   /api/v1/admin/members/{member_id}/phone           | member    | 403         403         200/404/404
 GET    /api/v1/admin/members/{member_id}/tickets         | member    | 200/404/404 200/404/404 200/404/404
-POST   /api/v1/admin/members/{member_id}/tickets         | member    | 403         201/404/404 403
-POST   /api/v1/admin/members/{member_id}/bar             | member    | 200/404/404 403         200/404/404
-POST   /api/v1/admin/members/{member_id}/unbar           | member    | 200/404/404 403         200/404/404
+POST   /api/v1/admin/members/{member_id}/tickets         | member    | 403         403         403
+POST   /api/v1/admin/members/{member_id}/bar             | member    | 403         403         403
+POST   /api/v1/admin/members/{member_id}/unbar           | member    | 403         403         403
 GET    /api/v1/admin/statistics/sales                    | -         | 200         200         403
 GET    /api/v1/admin/reports                             | -         | 403         403         403
 GET    /api/v1/admin/reports/{report_id}                 | report    | 403         403         403

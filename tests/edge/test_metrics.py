@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simulators.xiaomai import ENDPOINT_ID
+from tests.clock import Clock
 from tests.edge.web import Web
 from tests.edge.world import World
 
@@ -62,6 +64,33 @@ async def test_the_page_of_operations_names_every_figure_and_every_job(
     jobs = world.app.jobs.names
     assert {"order-pull", "reports", "months"} <= jobs
     assert {job for job in jobs if f"`{job}`" not in page} == set()
+
+
+async def test_who_forges_callbacks_is_an_alert_until_it_ends(
+    world: World, web: Web, clock: Clock
+) -> None:
+    thresholds = {each.name: each for each in world.app.cabinets.watches()}["thresholds"]
+
+    async def alerts() -> list[dict[str, Any]]:
+        found = await web.ask("GET", "/api/v1/admin/alerts", token=world.people["admin"].token)
+        assert found.status == 200
+        return [each for each in found.json["items"] if each["kind"] == "security.callbacks"]
+
+    for n in range(50):
+        forged = await web.ask("POST", f"/cb/xiaomai/{ENDPOINT_ID}/events", {"event_id": f"{n}"})
+        assert forged.status == 401
+    assert await alerts() == []
+    await thresholds.run()
+
+    (alert,) = await alerts()
+    assert alert["subject"] == "xiaomai"
+    assert alert["text"] == "50 callback.signature in 60 min"
+    await thresholds.run()
+    assert len(await alerts()) == 1
+    clock.advance(minutes=71)
+    await world.refresh("admin")
+    await thresholds.run()
+    assert await alerts() == []
 
 
 async def test_the_watch_reads_them_by_itself(world: World) -> None:

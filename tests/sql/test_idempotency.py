@@ -6,7 +6,16 @@ import pytest
 
 from sql import idempotency
 from sql.database import Database
-from sql.idempotency import KeyReused, fingerprint, key_id, once
+from sql.idempotency import (
+    Asked,
+    KeyReused,
+    fingerprint,
+    forget,
+    key_id,
+    known,
+    once,
+    once_as,
+)
 from sql.mysql import MySQL
 from sql.transaction import Tx
 from tests.clock import Clock
@@ -31,6 +40,26 @@ async def test_a_repeat_in_the_same_batch_gets_the_first_answer(book: Database) 
     answers = await asyncio.gather(*[book.write(add_once, "key", "word") for _ in range(10)])
 
     assert set(answers) == {"word"}
+    assert await book.read(notes.words) == ["word"]
+
+
+async def test_a_value_comes_again_as_it_was_and_is_known(book: Database) -> None:
+    asked = Asked("account:1", "key", "mark")
+
+    def words(tx: Tx, word: str) -> list[str]:
+        return [notes.add(tx, word)]
+
+    before = await book.read(known, list[str], asked)
+    first = await book.write(once_as, list[str], asked, words, "word")
+    again = await book.write(once_as, list[str], asked, words, "word")
+    found = await book.read(known, list[str], asked)
+
+    assert (before, first, again, found) == (None, ["word"], ["word"], ["word"])
+    assert await book.read(known, list[str], Asked("account:1", "", "mark")) is None
+    with pytest.raises(KeyReused):
+        await book.read(known, list[str], Asked("account:1", "key", "other"))
+    await book.write(forget, asked)
+    assert await book.read(known, list[str], asked) is None
     assert await book.read(notes.words) == ["word"]
 
 

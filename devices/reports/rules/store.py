@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import and_, func, select
 
+from devices.inbox.refusals.store import forged
 from devices.orders.model import OrderState
 from devices.reports.model import Thresholds
 from devices.sessions.model import State
@@ -19,7 +20,7 @@ from sql.tables.devices import (
     devices,
     door_sessions,
 )
-from sql.tables.payments import incidents, payment_attempts
+from sql.tables.payments import payment_attempts
 from sql.transaction import Tx
 
 OFFLINE, CALLBACKS, OUTBOX = "system.offline", "system.callbacks", "system.outbox"
@@ -118,12 +119,10 @@ def _exceptions(tx: Tx, limits: Thresholds) -> Iterable[Found]:
 
 def _forged(tx: Tx, limits: Thresholds) -> Iterable[Found]:
     """Callbacks that were signed by nobody we know, or replayed."""
-    i = incidents.c
-    since = i.at >= tx.now - limits.window_ms
-    query = select(i.kind, func.count()).where(since, i.kind.like("callback.%"))
-    for kind, count in _rows(tx, query.group_by(i.kind)):
-        if count >= limits.callbacks_forged:
-            yield Found(FORGED, kind, f"{count} in {limits.window_ms // 60_000} min")
+    for vendor, refused in forged(tx, tx.now - limits.window_ms).items():
+        if sum(refused.values()) >= limits.callbacks_forged:
+            said = ", ".join(f"{count} {code}" for code, count in sorted(refused.items()))
+            yield Found(FORGED, vendor, f"{said} in {limits.window_ms // 60_000} min")
 
 
 def _accounts(tx: Tx, limits: Thresholds) -> Iterable[Found]:

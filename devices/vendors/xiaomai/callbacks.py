@@ -51,7 +51,8 @@ _REFUSALS: Final[tuple[tuple[type[BadCallback], int, int, str], ...]] = (
 class Callbacks:
     """endpoints: the secrets of each endpoint id; while they are changed, the new and the old.
 
-    The number of the key is not looked at: it is not signed, and any secret that fits will do.
+    The name of the key has to be there, once, as the contract says. Which it is decides nothing:
+    it is not signed, we were told none of our secrets' names, and any secret that fits will do.
     """
 
     def __init__(self, app_id: str, endpoints: Mapping[str, Sequence[str]]) -> None:
@@ -75,6 +76,8 @@ class Callbacks:
             raise BadSignature("no time")
         if not signing.NONCE_FORM.fullmatch(nonce):
             raise BadSignature("no nonce")
+        if not signing.KEY_ID_FORM.fullmatch(headers.get(signing.KEY_ID, "")):
+            raise BadSignature("no name of a key, or two")
         body_hash = signing.sha256(raw)
         signed = signing.Signed(
             method="POST",

@@ -18,6 +18,8 @@ TIMESTAMP: Final = "x-xm-timestamp"
 NONCE: Final = "x-xm-nonce"
 SIGN: Final = "x-xm-sign"
 
+# No comma: that is how a header which stands there twice is read.
+KEY_ID_FORM: Final = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,64}", re.ASCII)
 NONCE_FORM: Final = re.compile(r"[0-9A-Za-z]{16,64}", re.ASCII)
 
 # More names than any of its addresses has; each is work for us before we know who asks.

@@ -8,7 +8,14 @@ from accounts.alerts.model import AlertIsWatched, AlertNotFound, masked
 from accounts.alerts.service import Alerts
 from accounts.audit import store as audit
 from accounts.audit.model import By, Filter
-from sql.alerts import clear_alert, clear_one, open_alerts, raise_alert, record_incident
+from sql.alerts import (
+    clear_alert,
+    clear_one,
+    last_incidents,
+    open_alerts,
+    raise_alert,
+    record_incident,
+)
 from sql.database import Database
 from tests.clock import Clock
 
@@ -142,3 +149,24 @@ OPENID = "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"
 )  # fmt: skip
 def test_no_openid_is_shown(raw: str, shown: str) -> None:
     assert masked(raw) == shown
+
+
+async def test_subjects_too_long_for_their_column_stay_apart(db: Database) -> None:
+    """A vendor's word for an alarm makes them longer than the column."""
+    left, right = ("设" * 130 + end for end in ("left", "right"))
+
+    new = [await db.write(raise_alert, "alarm", each, "hot") for each in (left, right, left)]
+    found = [each.subject for each in await db.read(open_alerts, "alarm")]
+    await db.write(clear_alert, "alarm", left)
+    still = [each.subject for each in await db.read(open_alerts, "alarm")]
+    # As it is read out of the table it means the same alert.
+    was_there = await db.write(clear_alert, "alarm", still[0])
+    await db.write(record_incident, "alarm", left, "it was hot")
+    (incident,) = await db.read(last_incidents, kind="alarm")
+
+    assert new == [True, True, False]
+    assert [len(each) for each in found] == [120, 120]
+    assert len(set(found)) == 2
+    assert all(each.startswith("设" * 111 + "~") for each in found)
+    assert (still, was_there) == (found[1:], True)
+    assert incident.subject == found[0]

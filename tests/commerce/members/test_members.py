@@ -11,6 +11,7 @@ from sqlalchemy import select
 from accounts.audit.store import verify
 from commerce.members.model import (
     MemberNotFound,
+    MembersOfAll,
     NoTickets,
     PhoneInvalid,
     PhoneMissing,
@@ -158,11 +159,15 @@ async def test_staff_of_a_store_see_who_has_bought_there(members: Members) -> No
         members.phone(LI, by=by(FRANCHISE), reason="x"),
         members.ticket_lines(LI, by=by(FRANCHISE), most=5),
         members.grants(LI, by=by(FRANCHISE)),
-        members.grant(ask(5, who=FRANCHISE)),
-        members.bar(LI, is_barred=True, by=by(FRANCHISE), reason="x"),
     ):
         with pytest.raises(MemberNotFound):
             await refused
+    for of_all in (
+        members.grant(ask(5, account_id=WANG, who=FRANCHISE)),
+        members.bar(WANG, is_barred=True, by=by(FRANCHISE), reason="x"),
+    ):
+        with pytest.raises(MembersOfAll):
+            await of_all
 
 
 async def test_each_look_at_a_number_is_in_the_audit(members: Members, db: Database) -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.commerce.members.conftest import LI, WANG
+from sql.database import Database
+from tests.commerce.members.conftest import LI, WANG, shopped
 from tests.devices.fleet.maker import Office
 
 PHONE = "13800001234"
@@ -123,7 +124,35 @@ async def test_a_franchise_sees_its_own_buyers(office: Office) -> None:
         ("GET", "", None),
         ("POST", "/phone", {"reason": "x"}),
         ("GET", "/tickets", None),
-        ("POST", "/bar", {"reason": "x"}),
     ):
         answer = await office.ask(verb, f"/admin/members/{LI}{path}", body, token="franchise")
         assert (answer.status, answer.json["code"]) == (404, "members.not_found")
+
+
+async def test_what_counts_at_every_store_is_not_for_a_franchise(office: Office) -> None:
+    """Neither by the session's role nor, were it given one by mistake, in the transaction."""
+    why: dict[str, Any] = {"reason": "x"}
+
+    for path, body in (("bar", why), ("unbar", why), ("tickets", {"tickets": 5, **why})):
+        at = f"/admin/members/{WANG}/{path}"
+        kept = await office.ask("POST", at, body, token="kept", Idempotency_Key="k1")
+        answer = await office.ask("POST", at, body, token="franchise", Idempotency_Key="k2")
+        assert (kept.status, kept.json["code"]) == (403, "forbidden")
+        assert (answer.status, answer.json["code"]) == (403, "members.of_all_stores")
+    assert (await get(office, f"/admin/members/{WANG}"))["ticket_balance"] == 0
+    assert (await get(office, "/admin/members?is_barred=true"))["total"] == 0
+
+
+async def test_a_franchise_sees_no_numbers_of_other_stores(office: Office, db: Database) -> None:
+    given = {"tickets": 500, "reason": "礼物"}
+    await office.ask("POST", f"/admin/members/{WANG}/tickets", given, Idempotency_Key="g1")
+    await db.write(shopped, {"here": 2, "elsewhere": 3})
+
+    whole = (await get(office, f"/admin/members/{WANG}/tickets"))["items"]
+    shown = (await get(office, f"/admin/members/{WANG}/tickets", "franchise"))["items"]
+
+    blank = {"biz_id": "", "memo": ""}
+    assert [each["memo"] for each in whole] == [
+        "C-elsewhere", "V-elsewhere", "C-here", "V-here", ""
+    ]  # fmt: skip
+    assert shown == [whole[0] | blank, whole[1] | blank, *whole[2:]]

@@ -71,6 +71,54 @@ async def test_exceptions_are_rejected_and_closed(one_shop: Shop, office: Office
     assert (await office.ask("GET", "/admin/exceptions?severity=odd")).status == 400
 
 
+async def test_a_decision_that_is_repeated_gets_its_first_answer_again(
+    one_shop: Shop, office: Office
+) -> None:
+    """A clerk whose answer was lost must not read that somebody else was faster."""
+    ids = [await put(one_shop, f"kind{n}", f"subject {n}") for n in range(2)]
+    _, approved = await uncertain(one_shop)
+    items = {**WHY, "items": [{"sku": "cola", "quantity": 2}]}
+    for verb, exception_id, body in (
+        ("take", approved, None),
+        ("approve", approved, items),
+        ("close", ids[0], WHY),
+        ("take", ids[1], None),
+    ):
+        path = f"/admin/exceptions/{exception_id}/{verb}"
+        first = await office.ask("POST", path, body, Idempotency_Key=verb + path[-9:])
+        again = await office.ask("POST", path, body, Idempotency_Key=verb + path[-9:])
+        assert (first.status, again.status, again.json) == (200, 200, first.json)
+
+
+async def test_a_rejection_that_is_repeated_is_the_same_one(one_shop: Shop, office: Office) -> None:
+    _, doubtful = await uncertain(one_shop)
+    path = f"/admin/exceptions/{doubtful}/reject"
+    first = await office.ask("POST", path, WHY, Idempotency_Key="r")
+    again = await office.ask("POST", path, WHY, Idempotency_Key="r")
+    other = await office.ask("POST", path, {"reason": "又看"}, Idempotency_Key="r")
+    without = await office.ask("POST", path, WHY)
+
+    assert (first.status, again.json) == (200, first.json)
+    assert (other.status, other.json["code"]) == (422, "idempotency.key_reused")
+    assert (without.status, without.json["code"]) == (409, "exceptions.decided")
+
+
+async def test_a_resolution_that_is_repeated_sends_money_back_once(
+    one_shop: Shop, office: Office
+) -> None:
+    order = await bought(one_shop)
+    text = {"text": "坏的"}
+    made = await office.ask("POST", f"/cabinet-orders/{order.id}/complaints", text, token="buyer")
+    path, body = f"/admin/complaints/{made.json['id']}/resolve", {**WHY, "refund_fen": 100}
+
+    first = await office.ask("POST", path, body, Idempotency_Key="k")
+    again = await office.ask("POST", path, body, Idempotency_Key="k")
+    other = await office.ask("POST", path, {**body, "refund_fen": 99}, Idempotency_Key="k")
+
+    assert (first.status, again.status, again.json) == (200, 200, first.json)
+    assert (other.status, other.json["code"]) == (422, "idempotency.key_reused")
+
+
 async def test_who_may_decide(one_shop: Shop, office: Office) -> None:
     exception_id = await put(one_shop)
     path = f"/admin/exceptions/{exception_id}"

@@ -21,6 +21,7 @@ from devices.fleet.store import UNCLEAR
 from devices.model import NotBound
 from devices.vendors.port import Reason, VendorRefused, VendorUnknown
 from sql.alerts import open_alerts
+from sql.idempotency import KeyReused
 from tests.clock import Clock
 from tests.devices.fleet.conftest import BOSS, World
 from tests.devices.fleet.test_devices import sit_down
@@ -334,3 +335,45 @@ async def test_without_its_vendor_nothing_is_begun(one_world: World) -> None:
         await fleet.bind(99, shop.id, by=BOSS)
 
     assert await history(one_world, device) == []
+
+
+# ---------------------------------------------------------------- keys
+
+
+async def test_a_key_that_was_answered_moves_nothing_any_more(world: World) -> None:
+    device, shop = await world.device(), await world.store()
+    bound = await world.fleet.bind(device.id, shop.id, by=BOSS, key="b")
+    same = await world.fleet.bind(device.id, shop.id, by=BOSS, key="b2")
+    loose = await world.fleet.unbind(device.id, by=BOSS, key="u")
+
+    late = await world.fleet.bind(device.id, shop.id, by=BOSS, key="b")
+    over = await world.fleet.bind(device.id, shop.id, by=BOSS, key="b2")
+    again = await world.fleet.unbind(device.id, by=BOSS, key="u")
+
+    assert (late, over, again) == (bound, same, loose)
+    assert world.maker.verbs == ["bind", "unbind"]
+    assert (await world.fleet.device(device.id, by=BOSS)).status == "new"
+    with pytest.raises(KeyReused):
+        await world.fleet.bind(device.id, shop.id + 1, by=BOSS, key="b")
+
+
+async def test_a_binding_that_was_not_answered_is_carried_on_with_its_key(world: World) -> None:
+    device, shop = await world.device(), await world.store()
+    world.maker.answers = [NOTHING]
+    with pytest.raises(BindingUnclear):
+        await world.fleet.bind(device.id, shop.id, by=BOSS, key="b")
+
+    bound = await world.fleet.bind(device.id, shop.id, by=BOSS, key="b")
+
+    assert (bound.status, world.maker.verbs) == ("bound", ["bind", "bind"])
+
+
+async def test_stickers_are_replaced_once_per_key(world: World) -> None:
+    device = await world.device()
+
+    versions = [
+        (await world.fleet.replace_qr(device.id, by=BOSS, key=key)).qr_version
+        for key in ("k", "k", "k2")
+    ]
+
+    assert versions == [device.qr_version + 1, device.qr_version + 1, device.qr_version + 2]

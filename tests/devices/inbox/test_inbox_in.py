@@ -7,10 +7,12 @@ import pytest
 
 from devices.inbox import model
 from devices.inbox.model import Arrived, Skews, is_shed
+from devices.inbox.refusals.store import forged
 from handlers.callbacks import BODY_MAX
 from handlers.limits import Limit, Limits
 from sql.alerts import last_incidents, open_alerts
 from sql.database import Database, Tx, open_database
+from sql.errors import DatabaseUnavailable
 from tests.clock import Clock
 from tests.conftest import Told
 from tests.devices.inbox.post import Post, posting
@@ -38,6 +40,19 @@ async def test_a_callback_is_stored_and_then_acknowledged(post: Post, told: Told
     assert told.wakes == {model.JOB}
     assert post.inbox.counts["xiaomai", "kept"] == 1
     assert post.notes.handled == 0
+
+
+async def test_the_name_of_the_key_is_told_once(post: Post) -> None:
+    body = speech.event("door.opened")
+    headers = speech.headers(body, now=post.clock.now())
+
+    twice = await post.send(body, headers | {"X-Xm-Key-Id": "cb1"})
+    none = await post.send(body, {k: v for k, v in headers.items() if k != "x-xm-key-id"})
+    once = await post.send(body, headers)
+
+    assert [each.status for each in (twice, none, once)] == [401, 401, 200]
+    assert twice.json["code"] == none.json["code"] == 1001
+    assert len(await post.rows()) == 1
 
 
 async def test_heartbeats_wait_for_the_next_look_and_are_worked_with_what_wakes(
@@ -427,3 +442,44 @@ async def test_a_wrong_clock_that_cannot_be_noted_is_refused_all_the_same(
         await _skewed(quick_post)
 
     assert await alerts(quick_post) == []
+
+
+# ---------------------------------------------------------------- forged
+
+
+async def test_forged_ones_are_counted_without_a_word_to_the_database(post: Post) -> None:
+    body = speech.event("door.opened")
+    nonce = "n" * 20
+    await post.send(body, speech.headers(body, now=post.clock.now(), nonce=nonce))
+    other = speech.event("door.closed")
+    replayed = speech.headers(other, now=post.clock.now(), nonce=nonce)
+    skewed = speech.headers(other, now=post.clock.now() - 900_000)
+    for headers in (*[{}] * 5, replayed, skewed):
+        assert (await post.send(other, headers)).status == 401
+    since = post.clock.now() - 3_600_000
+
+    before = await post.db.read(forged, since)
+    await post.inbox.note_forged()
+    await post.inbox.note_forged()
+
+    assert before == {}
+    counted = {"callback.signature": 5, "callback.replay": 1}
+    assert await post.db.read(forged, since) == {"xiaomai": counted}
+
+
+async def test_what_could_not_be_written_is_written_the_next_time(
+    quick_post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await quick_post.send(b"{}", {})
+
+    async def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quick_post.db, "write", away)
+        with pytest.raises(DatabaseUnavailable):
+            await quick_post.inbox.note_forged()
+    await quick_post.send(b"{}", {})
+    await quick_post.inbox.note_forged()
+
+    assert await quick_post.db.read(forged, 0) == {"xiaomai": {"callback.signature": 2}}

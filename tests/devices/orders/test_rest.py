@@ -14,7 +14,7 @@ from devices.sessions.model import DoorSession
 from devices.vendors.port import Item
 from handlers import rest_cabinet_orders
 from tests.devices.fleet.maker import Office, serving, staff
-from tests.devices.orders.shop import BUYER, CLERK, FOREIGNER, OTHER, Shop
+from tests.devices.orders.shop import BUYER, CLERK, FOREIGNER, OTHER, Shop, decoded
 
 COLAS = {"cola": 2}
 
@@ -290,6 +290,15 @@ async def test_a_table_for_a_spreadsheet(one_shop: Shop, office: Office) -> None
     assert rows[0][9:13] == ["7.00", "0.00", "500", "0.00"]
     none = await office.ask("GET", "/admin/cabinet-orders/export.csv", token="foreigner")
     assert none.body.decode().count("\r\n") == 1
+    lines = await one_shop.rows("staff_audit")
+    assert [(row["action"], row["actor_id"]) for row in lines] == [
+        ("cabinet_orders.export", CLERK),
+        ("cabinet_orders.export", FOREIGNER),
+    ]
+    assert [decoded(row["after"]) for row in lines] == [
+        {"state": "unpaid", "orders": 3},
+        {"orders": 0},
+    ]
 
 
 async def test_a_table_is_read_in_parts(

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from commerce.goods.model import GoodSaid
+from commerce.goods.store import take_page
 from devices.orders.model import OrderState, Outcome, Verdict, Why
 from devices.sessions.model import State
-from devices.vendors.port import Certainty
-from tests.devices.orders.shop import Shop, fact
+from devices.vendors.port import Certainty, Item
+from tests.devices.orders.shop import Shop, by, fact
 
 COLAS = {"cola": 2}
 PROVISIONAL, UNCERTAIN = Certainty.PROVISIONAL, Certainty.UNCERTAIN
@@ -329,3 +331,36 @@ async def test_the_same_order_many_times_at_once_is_one(shop: Shop) -> None:
     assert len(await shop.rows("cabinet_orders")) == 1
     assert len(await shop.rows("order_charges")) == 1
     assert await shop.tickets() == 6_500
+
+
+async def test_a_name_longer_than_there_is_room_for_is_settled_all_the_same(shop: Shop) -> None:
+    """A vendor may call goods by 200 characters; the history of sales has 100."""
+    await shop.grant(10_000)
+    session = await shop.visit()
+    long = Item(sku="cola", quantity=2, price_fen=350, name="可" * 200)
+
+    taken = await shop.take(fact(session, COLAS, items=(long,)))
+
+    order = await shop.order(session)
+    assert (taken.outcome, order.state) == (Outcome.ACCEPTED, OrderState.PAID)
+    assert [line.name for line in order.lines] == ["可" * 100]
+    assert [row["name"] for row in await shop.rows("sales")] == ["可" * 100]
+
+
+async def test_goods_are_called_as_we_call_them(shop: Shop) -> None:
+    await shop.grant(10_000)
+    session = await shop.visit()
+    await shop.db.write(
+        take_page, [GoodSaid(sku="cola", name="可乐", price_fen=1, version=1)], (), ""
+    )
+
+    await shop.take(fact(session, {"cola": 1, "nuts": 1}))
+    named = await shop.order(session)
+    await shop.orders.correct(
+        named.id, {"cola": 1}, version=named.version, reason="no nuts", by=by()
+    )
+
+    corrected = await shop.order(session)
+    assert [line.name for line in named.lines] == ["可乐", "Nuts"]
+    assert [line.name for line in corrected.lines] == ["可乐"]
+    assert {row["name"] for row in await shop.rows("sales")} == {"可乐", "Nuts"}

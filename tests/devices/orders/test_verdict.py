@@ -28,6 +28,7 @@ TWO = {"cola": 2}
 def around(**values: Any) -> Around:
     given: dict[str, Any] = {
         "prices": PRICES,
+        "names": {},
         "limit_fen": 20_000,
         "stock": {"cola": 10, "tea": 1},
         "tolerance": 2,

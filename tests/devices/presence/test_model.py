@@ -30,6 +30,7 @@ from devices.presence.model import (
     judge,
     pending,
     temperature,
+    unanswered,
 )
 from devices.vendors import port
 from devices.vendors.port import DeviceFact, DoorFact
@@ -158,6 +159,21 @@ def test_a_few_starts_are_remembered() -> None:
         now = listen(now, telemetry(1, boot)).device
 
     assert now.boots == "f e d c"
+
+
+@pytest.mark.parametrize("boot", ["x" * 64, "x" * 41, "x" * 40, "two words"])
+def test_a_start_of_any_name_has_its_order(boot: str) -> None:
+    """The wire takes 64 characters of one, the column 40."""
+    after = listen(device(), telemetry(1, boot, volume=1)).device
+    again = listen(after, telemetry(2, boot, volume=2)).device
+    restarted = listen(again, telemetry(1, boot[:-1] + "y", volume=3)).device
+
+    assert len(after.boot_id) <= 40
+    assert (again.boot_id, again.boots, again.seq) == (after.boot_id, "b", 2)
+    assert hear(again, telemetry(1, boot, volume=9), now=NOW) is None
+    assert restarted.boots == f"{after.boot_id} b"
+    assert hear(restarted, telemetry(3, boot, volume=9), now=NOW) is None
+    assert hear(restarted, event(port.DoorOpened, 4, boot, door_no=1), now=NOW) is None
 
 
 def test_where_no_order_is_told_the_devices_clock_gives_it() -> None:
@@ -433,6 +449,25 @@ def test_what_we_could_not_hear_is_unknown(link: Any) -> None:
     found = blinded(device(link=link), now=NOW + 5, times=TIMES)
 
     assert (found.link, found.link_since, found.deadline_at) == ("unknown", NOW + 5, NOW + 60_005)
+
+
+def test_without_any_answer_a_silent_device_is_unknown_for_a_beat_and_then_offline() -> None:
+    times = Times()
+    silent = device(link="suspect", link_since=NOW, last_seen_at=NOW - 150_000)
+
+    first = unanswered(silent, now=NOW, times=times)
+    again = unanswered(first, now=NOW + 59_999, times=times)
+    waits = unanswered(first, now=NOW + 60_000, times=times)
+    over = unanswered(waits, now=NOW + 90_000, times=times)
+
+    assert (first.link, first.deadline_at) == ("unknown", NOW + 60_000)
+    assert (again.link, again.link_since) == ("unknown", NOW)
+    assert (waits.link, waits.deadline_at) == ("unknown", NOW + 90_000)
+    assert (over.link, over.link_since) == ("offline", NOW + 90_000)
+    blind = unanswered(waits, now=NOW + 90_000, times=times, blind_until=NOW + 99_000)
+    assert (blind.link, blind.deadline_at) == ("unknown", NOW + 99_000)
+    for link in ("online", "offline", "never"):
+        assert unanswered(device(link=link), now=NOW, times=times) == device(link=link)
 
 
 def test_what_is_unknown_stays_so_for_another_beat() -> None:

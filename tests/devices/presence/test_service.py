@@ -1,11 +1,13 @@
 """The watches: silence, doubt, questions to the vendor, alarms, locks, settings; and blindness."""
 
 import asyncio
+import functools
 from typing import Any
 
 import pytest
 
 from devices.model import DeviceLocked, DeviceOffline
+from devices.presence.away import store as away
 from devices.presence.model import (
     CommandRefused,
     CommandUnclear,
@@ -17,10 +19,12 @@ from devices.presence.model import (
 )
 from devices.presence.service import Presence
 from devices.vendors.port import Reason, VendorRefused, VendorUnknown
+from sql.idempotency import KeyReused
 from tests.devices.fleet.conftest import BOSS
 from tests.devices.presence.conftest import World, standing
 
 OFFLINE = ("cabinet.offline", "maker:D-1")
+AWAY = ("cabinet.vendor_away", "maker")
 FLAPPING = ("cabinet.flapping", "maker:D-1")
 PARAMS = ("cabinet.params", "maker:D-1")
 
@@ -225,14 +229,85 @@ async def test_while_the_vendor_does_not_answer_nothing_is_offline(world: World)
 
     await world.pass_time(minutes=2.6)
     assert await world.link(device) == "unknown"
-    await world.pass_time(minutes=20)
-
+    await world.pass_time(minutes=0.6)
     assert [await world.link(each) for each in (device, other)] == ["unknown"] * 2
     assert await world.alerts() == set()
     world.grid.trouble = None
     world.says(other, online=True)
     await world.pass_time(minutes=1.2)
+
     assert [await world.link(each) for each in (device, other)] == ["offline", "online"]
+    assert await world.alerts() == set()
+
+
+async def test_a_vendor_that_stays_away_is_one_alarm_and_hides_no_dead_device(
+    world: World,
+) -> None:
+    dead, lives = await standing(world), await standing(world, "D-2", "S-2")
+    world.grid.trouble = VendorUnknown("timed out")
+
+    await world.pass_time(minutes=3.7, beats=[lives])
+    assert (await world.link(dead), await world.alerts()) == ("unknown", {AWAY})
+    await world.pass_time(minutes=0.5, beats=[lives])
+    assert await world.link(dead) == "offline"
+    await world.pass_time(minutes=10, beats=[lives])
+
+    assert await world.link(lives) == "online"
+    assert (await world.now(dead)).sale_lock == "offline"
+    assert await world.alerts() == {AWAY}
+    with pytest.raises(DeviceOffline):
+        gate(await world.now(dead), now=world.clock.now(), heartbeat_s=60)
+    # It is there again: of whom it knows nothing, a person is told now.
+    world.grid.trouble = None
+    await world.pass_time(minutes=6, beats=[lives])
+    assert await world.alerts() == {OFFLINE}
+
+
+async def test_a_vendor_is_seen_to_be_there_again_though_nobody_is_in_doubt(world: World) -> None:
+    device = await standing(world)
+    world.grid.trouble = VendorUnknown("timed out")
+    await world.pass_time(minutes=3.7)
+    await world.beat(device)
+    await world.pass_time(minutes=3, beats=[device])
+    assert (await world.link(device), await world.alerts()) == ("online", {AWAY})
+
+    world.grid.trouble = None
+    await world.pass_time(minutes=1.2, beats=[device])
+
+    assert await world.alerts() == set()
+    assert await world.link(device) == "online"
+
+
+async def test_of_two_processes_one_asks_a_vendor_that_is_away(world: World) -> None:
+    device = await standing(world)
+    world.grid.trouble = VendorUnknown("timed out")
+    await world.pass_time(minutes=3.7)
+    await world.beat(device)
+    world.clock.advance(seconds=61)
+    asked_before = len(asked(world, "status"))
+    # One that has not looked yet takes nobody for offline either.
+    second = Presence(world.db, {"maker": world.grid.as_vendor}, times=world.presence.times)
+
+    claims = [await world.db.write(away.claim, "maker", times=second.times) for _ in range(2)]
+    world.clock.advance(seconds=61)
+    await second.ask_due()
+    await world.presence.ask_due()
+
+    assert [claim and claim.id for claim in claims] == [device.id, None]
+    assert len(asked(world, "status")) == asked_before + 1
+
+
+async def test_a_vendor_without_devices_is_not_missed(world: World) -> None:
+    device = await standing(world)
+    world.grid.trouble = VendorUnknown("timed out")
+    await world.pass_time(minutes=3.7)
+    assert await world.alerts() == {AWAY}
+
+    await world.fleet.unbind(device.id, reason="sold", by=BOSS)
+    world.clock.advance(seconds=61)
+    await world.presence.ask_due()
+
+    assert await world.alerts() == set()
 
 
 async def test_the_vendors_silence_about_an_offline_device_changes_nothing(
@@ -392,6 +467,36 @@ async def test_a_reboot_is_written_down_before_it_is_asked_for(world: World) -> 
 
     assert asked(world, "reboot")[0] == {"reason": "hangs"}
     assert (await world.actions())[-3:] == ["device.reboot"] * 3
+
+
+async def test_a_reboot_is_asked_for_once_per_key(world: World) -> None:
+    device = await standing(world)
+    world.grid.answers = [VendorRefused(Reason.OFFLINE), VendorUnknown("x")]
+    reboot = functools.partial(world.presence.reboot, device.id, by=BOSS, key="k")
+    with pytest.raises(CommandRefused):
+        await reboot()
+    with pytest.raises(CommandUnclear):
+        await reboot()
+
+    first, beside = await asyncio.gather(reboot(), reboot())
+    again = await reboot()
+
+    assert first == beside == again
+    assert len(asked(world, "reboot")) == 3
+
+
+async def test_settings_with_the_same_key_are_wanted_once(world: World) -> None:
+    device = await standing(world)
+    wish = functools.partial(world.presence.set_params, device.id, by=BOSS, key="k")
+    first = await wish({"volume": 30})
+    await world.presence.set_params(device.id, {"volume": 60}, by=BOSS)
+
+    again = await wish({"volume": 30})
+
+    assert again == first
+    assert (await world.now(device)).desired == {"volume": 60}
+    with pytest.raises(KeyReused):
+        await wish({"volume": 31})
 
 
 # ---------------------------------------------------------------- many

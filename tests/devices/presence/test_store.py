@@ -296,8 +296,10 @@ async def test_a_late_answer_about_an_earlier_silence_is_ignored(world: World) -
     assert await world.link(device) == "suspect"
     known: dict[str, Any] = {"asked": {device.id: asked.epoch}, "times": Times()}
 
-    await world.db.write(store.answered, {device.id: None}, **known, blind_until=0)
-    await world.db.write(store.unanswered, {device.id: asked.epoch}, times=Times())
+    await world.db.write(store.answered, "maker", {device.id: None}, **known, blind_until=0)
+    epochs = {device.id: asked.epoch}
+    await world.db.write(store.not_answered, "maker", epochs, times=Times(), blind_until=0)
+    await world.db.write(store.not_set, "maker", epochs, times=Times())
 
     assert await world.link(device) == "suspect"
 
@@ -309,7 +311,12 @@ async def test_an_answer_that_it_lives_raises_it(world: World) -> None:
     fact = DeviceFact(device_code="D-1", online=True, temp_c10=70)
 
     await world.db.write(
-        store.answered, {device.id: fact}, asked=store.ids_of([asked]), times=Times(), blind_until=0
+        store.answered,
+        "maker",
+        {device.id: fact},
+        asked=store.ids_of([asked]),
+        times=Times(),
+        blind_until=0,
     )
 
     now = await world.now(device)

@@ -69,6 +69,8 @@ async def test_reports_and_their_spreadsheets(one_shop: Shop, office: Office) ->
     sheet = await office.ask("GET", f"/admin/reports/{shown['id']}/report.xlsx", token="finance")
     assert (sheet.status, sheet.body[:2]) == (200, b"PK")
     assert "operation-20261120.xlsx" in sheet.header("content-disposition")
+    line = (await one_shop.rows("staff_audit"))[-1]
+    assert (line["action"], line["subject"]) == ("report.export", f"report:{shown['id']}")
     missing = await office.ask("GET", "/admin/reports/999")
     assert (missing.status, missing.json["code"]) == (404, "reports.not_found")
     kept = await office.ask("GET", "/admin/reports", token="foreigner")

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import insert, update
 
 from devices.desk.store import clear_exception, raise_exception
+from devices.inbox.refusals import store as refusals
 from devices.reports.model import Thresholds
 from devices.reports.rules.store import KINDS
 from devices.reports.service import Reports
-from sql.alerts import last_alerts, open_alerts, raise_alert, record_incident
+from sql.alerts import last_alerts, open_alerts, raise_alert
 from sql.database import Tx
 from sql.outbox import enqueue
 from sql.tables import metadata
@@ -149,11 +150,30 @@ async def test_what_nobody_decides(shop: Shop) -> None:
 
 
 async def test_callbacks_that_are_forged(shop: Shop) -> None:
-    for _ in range(3):
-        await shop.db.write(record_incident, "callback.replay", "ep", "x")
-    await shop.db.write(record_incident, "callback.odd", "ep", "x")
+    signature, replay = "callback.signature", "callback.replay"
+    await shop.db.write(refusals.add, {("xiaomai", signature): 1, ("maker", signature): 2})
+    assert await watch(shop) == []
 
-    assert await watch(shop) == [("security.callbacks", "callback.replay")]
+    shop.clock.advance(minutes=15)
+    await shop.db.write(refusals.add, {("xiaomai", signature): 1, ("xiaomai", replay): 1})
+
+    assert await watch(shop) == [("security.callbacks", "xiaomai")]
+    (alert,) = await shop.db.read(open_alerts)
+    assert alert.text == "1 callback.replay, 2 callback.signature in 60 min"
+    # What was the most is forgotten by tens of minutes.
+    shop.clock.advance(minutes=55)
+    assert await watch(shop) == []
+
+
+async def test_however_many_are_forged_there_is_one_row_of_them(shop: Shop) -> None:
+    for _ in range(30):
+        await shop.db.write(refusals.add, {("a-long-name-of-16", "callback.signature"): 50_000})
+        shop.clock.advance(minutes=10)
+
+    (row,) = await shop.rows("sync_cursors")
+    assert len(row["cursor"].split()) == 7
+    assert len(row["cursor"]) < 200
+    assert await watch(shop) == [("security.callbacks", "a-long-name-of-16")]
     shop.clock.advance(hours=2)
     assert await watch(shop) == []
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from accounts.model import Session
@@ -92,6 +93,16 @@ async def test_goods_are_synchronised_listed_and_shown(desk: Desk) -> None:
         *("id", "sku", "barcode", "name", "price_fen", "weight_g", "image_url", "status"),
         *("created_at", "updated_at"),
     }
+    (line,) = await desk.depot.audit()
+    assert (line.action, line.subject, line.actor_id) == ("goods.sync", "goods", 1)
+    assert msgspec.json.decode(line.after) == {
+        "pages": 1,
+        "added": len(GROCERIES) - 4,
+        "changed": 0,
+        "unchanged": 0,
+        "stale": 0,
+        "unfit": 5,
+    }
     assert (await desk.ask("GET", "/admin/goods/999")).json["code"] == "goods.not_found"
     assert (await desk.ask("GET", "/admin/goods?sort=colour")).status == 400
 
@@ -102,6 +113,9 @@ async def test_an_erp_that_is_away_is_said_so(desk: Desk) -> None:
     answer = await desk.ask("POST", "/admin/goods/sync", {})
 
     assert (answer.status, answer.json["code"]) == (502, "goods.sync_failed")
+    (line,) = await desk.depot.audit()
+    assert line.action == "goods.sync"
+    assert set(msgspec.json.decode(line.after)) == {"error"}
 
 
 async def test_a_refused_good_is_told_of_again(desk: Desk) -> None:

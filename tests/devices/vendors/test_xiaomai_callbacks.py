@@ -175,6 +175,12 @@ def test_whatever_is_signed_cannot_be_changed(changed: dict[str, Any]) -> None:
     "changed",
     [
         {"x-xm-app-id": "another"},
+        {"x-xm-key-id": ""},
+        {"x-xm-key-id": " "},
+        {"x-xm-key-id": "cb1,cb1"},
+        {"x-xm-key-id": "k" * 65},
+        {"x-xm-key-id": "cb1\n"},
+        {"x-xm-key-id": "钥"},
         {"x-xm-timestamp": ""},
         {"x-xm-timestamp": "-1795147200"},
         {"x-xm-timestamp": "１７９５１４７２００"},
@@ -199,6 +205,13 @@ def test_a_header_that_is_wrong_or_missing_is_refused(changed: dict[str, str]) -
     for name in changed:
         with pytest.raises(BadSignature):
             verified({key: value for key, value in headers.items() if key != name})
+
+
+def test_which_name_the_key_has_decides_nothing() -> None:
+    """While two secrets are good, neither has a name with us; the secret is what proves it."""
+    headers = speech.headers(BODY, now=NOW, secret=speech.OLD_SECRET)
+
+    assert verified(headers | {"x-xm-key-id": "k-2026!"}).raw == BODY
 
 
 @pytest.mark.parametrize("skew_s", [-300, 0, 300])

@@ -1,0 +1,1 @@
+"""Vendors that do not say how their cabinets are."""
