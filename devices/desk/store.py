@@ -4,7 +4,7 @@ An exception is locked after what it is about: who settles an order holds that, 
 and clears here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -103,6 +103,13 @@ def clear_exception(tx: Tx, kind: str, subject: str, decision: str) -> bool:
         )
     )
     return changed.rowcount > 0
+
+
+def are_open(tx: Tx, kind: str, subjects: Iterable[str]) -> set[str]:
+    """Which of the subjects are on the desk for that kind."""
+    keys = {_key(kind, subject): subject for subject in subjects}
+    there = select(_E.open_key).where(_E.open_key.in_(sorted(keys)))
+    return {keys[key] for key in tx.execute(there).scalars()} if keys else set()
 
 
 def _key(kind: str, subject: str) -> str:

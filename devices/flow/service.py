@@ -22,6 +22,7 @@ from devices.fleet.model import Device, QrInvalid, VendorNotSet
 from devices.fleet.qr import DoorCode, QrCodes, StoreCode
 from devices.flow import events, gates, reconcile, steps, timers
 from devices.flow import store as books
+from devices.flow.links import Links
 from devices.flow.messages import DoorsOut, door_out
 from devices.flow.model import (
     BIZ,
@@ -103,6 +104,7 @@ class Cabinets:
         self._scores = scores
         self._rules = rules
         self._score_over = score_over
+        self._links = Links(db)
         scores.when_confirmed(BIZ, steps.confirmed)
         scores.when_over(BIZ, self._over)
 
@@ -336,6 +338,7 @@ class Cabinets:
                     # One session's trouble holds up no other; it is due again the next time.
                     log.error("looking at session %d failed", session_id, exc_info=outcome)
             looked |= ids
+        await self._links.look()
         return len(looked)
 
     async def resume(self) -> int:
