@@ -232,10 +232,13 @@ async def test_money_for_a_closed_attempt_counts_while_the_debt_is_unpaid(till: 
     second = (await till.pay(debt)).out_trade_no
 
     applied = await till.payments.apply(till.bank.pay(first))
+    asked_at = (await till.attempt(second)).next_at
+    paid_at = till.clock.now()
     till.clock.advance(minutes=6)
     await till.payments.settle_due()
 
     assert applied.outcome is Outcome.PAID
+    assert asked_at == paid_at
     # Nobody is to pay the other one any more.
     assert till.bank.orders[second].state is TradeState.CLOSED
     assert (await till.attempt(second)).state is AttemptState.CLOSED

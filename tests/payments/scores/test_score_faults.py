@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from payments.gateway import PaymentFact
 from payments.ledger.model import Violation
 from payments.ledger.store import BOOKS
-from payments.model import DebtState, PaymentsStopped, PaymentUnknown
+from payments.model import DebtState, Outcome, PaymentsStopped, PaymentUnknown
 from payments.scores import store
 from payments.scores.model import (
     DEDUCTING_MS,
@@ -574,6 +575,32 @@ async def test_a_deduction_of_another_amount_is_for_a_person(market: Market) -> 
     assert (await market.score(number)).phase is ScorePhase.COLLECTING
     assert (await market.debt(number)).state is DebtState.UNPAID
     assert await market.kinds() == ["payment.mismatch"]
+
+
+async def test_somebody_who_tells_of_another_amount_lets_wechat_be_asked_soon(
+    market: Market,
+) -> None:
+    number = await market.collecting()
+    merchant = market.payments.rules.merchant
+    fact = PaymentFact(
+        out_trade_no=number,
+        transaction_id="4200000001",
+        amount_fen=FEE_FEN + 1,
+        currency="CNY",
+        appid=min(merchant.appids),
+        mch_id=merchant.mch_id,
+        openid=OPENID,
+        paid_at=market.now(),
+        source="notify",
+    )
+    before = (await market.score(number)).next_at
+
+    applied = await market.payments.apply(fact)
+
+    assert applied.outcome is Outcome.MISMATCH
+    assert before is not None
+    assert before > market.now()
+    assert (await market.score(number)).next_at == market.now()
 
 
 async def test_a_mistake_of_ours_with_a_notice_lets_it_come_again(
