@@ -153,7 +153,10 @@ class Life:
 
     async def wait(self) -> None:
         """Time goes by: parcels, closings and refunds arrive."""
-        self.shop.clock.advance(minutes=self.chance.choice([1, 6, 40]))
+        await self.pass_by(self.chance.choice([1, 6, 40]))
+
+    async def pass_by(self, minutes: int) -> None:
+        self.shop.clock.advance(minutes=minutes)
         await self.shop.parcels()
         await self.shop.refunds_arrive(1)
 
@@ -162,9 +165,9 @@ class Life:
         await self.shop.grant(self.chance.choice([7, 1_000, 3_333]), key=f"g{self.key}")
 
     async def rest(self) -> None:
-        """All that is on its way arrives."""
+        """All that is on its way arrives, and the time of whoever did not pay is over."""
         for _ in range(3):
-            await self.wait()
+            await self.pass_by(40)
 
 
 def decided(
