@@ -89,7 +89,8 @@ class Day:
             await self.merchant.step()
             if tick % 20 == 19:
                 await self.desk.work()
-                await self.desk.mind_orders(share=0.1)
+                await self.desk.mind_cabinets()
+                await self.desk.mind_orders(share=0.3)
                 await self.desk.hear_complaints()
             await self.town.turn(self.rng.choice((1, 3, 6, 15)))
         self.seen["sent home"] += 1
