@@ -178,11 +178,22 @@ def apply(tx: Tx, session: DoorSession, change: Change) -> DoorSession:
     return session
 
 
-def end(tx: Tx, session: DoorSession, to: State, fail_code: str, **values: Any) -> DoorSession:
-    """Nothing was taken, for certain: what was set aside goes back."""
+def end(
+    tx: Tx,
+    session: DoorSession,
+    to: State,
+    fail_code: str,
+    *,
+    is_fault: bool = False,
+    **values: Any,
+) -> DoorSession:
+    """Nothing was taken, for certain: what was set aside goes back.
+
+    is_fault: of the device's, whatever the code says.
+    """
     session = store.move(tx, session, to, fail_code=fail_code[:40], **values)
     let_go(tx, session, fail_code)
-    if fail_code in _FAULTS:
+    if is_fault or fail_code in _FAULTS:
         presence.fault(tx, session.device_id)
     clear(tx, session)
     return session

@@ -22,6 +22,9 @@ from devices.vendors.port import Caps, Outcome, Reason, SessionFact
 from sql.alerts import raise_alert
 from sql.database import Tx
 
+# Said by a vendor whose device is silent; of what it refuses for, the device need not be at fault.
+_SILENT: Final = frozenset({Reason.NONE, Reason.PENDING, Reason.SESSION_UNKNOWN})
+
 
 class Look(msgspec.Struct, frozen=True):
     """What is to be done about a session outside the transaction that has claimed it."""
@@ -128,7 +131,7 @@ def answered(
         return _not_yet(tx, session, what, fact)
     elif what is Due.ASK_LAST and not caps.session_query:
         # This vendor answers no questions; a door it had unlocked it would have told us of.
-        steps.end(tx, session, State.NOT_OPENED, Reason.NO_ANSWER)
+        _never_opened(tx, session, Reason.NO_ANSWER)
     return None
 
 
@@ -152,8 +155,14 @@ def _not_yet(tx: Tx, session: DoorSession, what: Due, fact: SessionFact) -> Due 
     if is_lost and tx.now < session.expires_at:
         return Due.SEND
     if what is Due.ASK_LAST and tx.now >= session.expires_at:
-        steps.end(tx, session, State.NOT_OPENED, str(fact.reason) or Reason.NO_ANSWER)
+        _never_opened(tx, session, fact.reason)
     return None
+
+
+def _never_opened(tx: Tx, session: DoorSession, reason: Reason) -> None:
+    """Asked for the last time, the vendor still has heard nothing from the door."""
+    code = str(reason) or Reason.NO_ANSWER
+    steps.end(tx, session, State.NOT_OPENED, code, is_fault=reason in _SILENT)
 
 
 def _give_up(tx: Tx, session: DoorSession, fact: SessionFact | None) -> None:

@@ -9,7 +9,7 @@ from devices.desk.store import clear_exception
 from devices.flow import steps, timers
 from devices.sessions import store
 from devices.sessions.model import State
-from devices.vendors.port import Caps, Outcome, SessionFact, VendorUnknown
+from devices.vendors.port import Caps, Outcome, Reason, SessionFact, VendorUnknown
 from simulators.xiaomai import Fault
 from sql.database import Tx
 from tests.devices.flow.town import Town
@@ -71,6 +71,35 @@ async def test_a_lock_that_has_latched_again_before_the_pull_gives_the_hold_back
     assert (found.opened_at, found.closed_at) == (None, None)
     assert await one_town.held() == 0
     assert (await one_town.rows("devices"))[0]["faults"] == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "faults"),
+    [
+        (Reason.NONE, 1),
+        (Reason.PENDING, 1),
+        (Reason.SESSION_UNKNOWN, 1),
+        (Reason.NO_ANSWER, 1),
+        (Reason.BUSY_SHOPPING, 0),
+        (Reason.OFFLINE, 0),
+    ],
+)
+async def test_a_device_that_says_nothing_to_the_end_is_at_fault(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch, reason: Reason, faults: int
+) -> None:
+    session = await opening(one_town, SILENT, NEVER)
+
+    async def query_session(_: str) -> SessionFact:
+        return SessionFact(outcome=Outcome.UNKNOWN, state="pending", reason=reason)
+
+    monkeypatch.setattr(one_town.adapter, "query_session", query_session)
+    for seconds in (20, 45):
+        await one_town.turn(seconds)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, str(reason) or "no_answer")
+    assert (await one_town.rows("devices"))[0]["faults"] == faults
+    assert await one_town.held() == 0
 
 
 async def test_a_door_that_stays_unlocked_is_asked_about_until_a_person_must_look(

@@ -151,6 +151,23 @@ async def test_11_a_lock_that_fails_silently_is_given_back_as_soon_as_it_is_know
     assert (await one_town.rows("devices"))[0]["faults"] == 1
 
 
+@pytest.mark.parametrize(("code", "why"), [(3006, "session_unknown"), (3007, "pending")])
+async def test_11_a_device_nothing_is_known_of_to_the_end_is_at_fault(
+    one_town: Town, code: int, why: str
+) -> None:
+    await one_town.grant(20_000)
+    one_town.sim.dial.add(Fault(at="device.open", kind="never_open", code=3002))
+    one_town.sim.dial.add(Fault(at="door/query", kind="code", code=code, times=None))
+    opened = await one_town.open()
+
+    await one_town.pass_by(65)
+
+    found = await one_town.session(opened)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, why)
+    assert await one_town.tickets() == 20_000
+    assert (await one_town.rows("devices"))[0]["faults"] == 1
+
+
 async def test_12_a_second_tap_after_no_answer_unlocks_nothing_twice(town: Town) -> None:
     await town.grant(20_000)
     hasty = town.adapter_with(patience_s=0.5)
