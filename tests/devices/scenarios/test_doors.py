@@ -14,11 +14,13 @@ from devices.desk.store import clear_exception
 from devices.flow.model import UnpaidOrder
 from devices.model import DeviceOffline
 from devices.sessions.model import DoorBusy, State
+from devices.stock.offers.store import push_again
+from devices.stock.planograms.store import refuse_planogram
 from simulators.xiaomai import Fault
 from sql.alerts import clear_alert
 from sql.database import Tx
-from sql.tables.devices import device_doors, devices
-from tests.devices.flow.town import ANNA, BEN, PRICES, STOCK, Town, _device, set_device
+from sql.tables.devices import device_doors, devices, vendor_goods
+from tests.devices.flow.town import ANNA, BEN, PRICES, STOCK, Town, _device, by, set_device
 
 
 async def shopping(
@@ -405,6 +407,30 @@ async def test_a_replay_says_nothing_of_how_a_cabinet_is_now(town: Town) -> None
     await town.inbox.replay()
 
     assert (await town.rows("devices"), await town.rows("alerts")) == before
+
+
+async def test_a_replay_brings_back_no_old_word_about_goods_or_a_layout(town: Town) -> None:
+    await town.db.write(offer, "cola")
+    town.sim.tell_goods([{"sku": "cola", "code": 5001, "msg": "no picture"}])
+    town.sim.cabinet("XM-1").say("planogram.changed", {"version": 7})
+    await town.hear()
+    (good,) = await town.rows("vendor_goods")
+    assert good["state"] == "refused"
+    states = {row["version"]: row["state"] for row in await town.rows("planograms")}
+    assert states[8] == "waiting"
+
+    # Since then the good was mended, and the layout given up.
+    await town.db.write(push_again, "cola", by=by())
+    await town.db.write(refuse_planogram, 1, 8, "by hand")
+    await town.replays()
+
+    (good,) = await town.rows("vendor_goods")
+    assert good["state"] == "waiting"
+
+
+def offer(tx: Tx, sku: str) -> None:
+    row = {"vendor": "xiaomai", "sku": sku, "mark": "1", "error": "", "changed_at": tx.now}
+    tx.execute(insert(vendor_goods), {**row, "state": "waiting"})
 
 
 def add_devices(tx: Tx, codes: list[str]) -> None:
