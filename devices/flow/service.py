@@ -361,10 +361,19 @@ class Cabinets:
             return
         fact = await _answer(vendor, session)
         follows = await self._db.write(timers.answered, session.id, look.what, fact, vendor.caps)
-        if follows is not None:
+        if follows is Due.CANCEL:
+            await self._take_back(vendor, look, fact)
+        elif follows is not None:
             command = await self._db.write(steps.to_send_again, session.id)
             if command is not None:
                 await self._send(command)
+
+    async def _take_back(self, vendor: CabinetVendor, look: Look, fact: SessionFact | None) -> None:
+        """Before a command is given up: a door that opens for it later would be nobody's."""
+        is_off = await _cancelled(vendor, look.session)
+        if is_off is False:
+            fact = await _answer(vendor, look.session)
+        await self._db.write(timers.taken_back, look, fact, vendor.caps, is_off=is_off)
 
     async def _pull(self, session: DoorSession) -> None:
         vendor = self._vendors.get(session.vendor)
@@ -440,6 +449,15 @@ async def _answer(vendor: CabinetVendor, session: DoorSession) -> SessionFact | 
         return await vendor.query_session(session.request_id)
     except VendorError as error:
         log.info("nothing is known of session %s: %s", session.no, error)
+        return None
+
+
+async def _cancelled(vendor: CabinetVendor, session: DoorSession) -> bool | None:
+    """Whether the command will never be obeyed; None: nobody knows."""
+    try:
+        return await vendor.cancel_open(session.request_id)
+    except VendorError as error:
+        log.info("session %s is not taken back: %s", session.no, error)
         return None
 
 

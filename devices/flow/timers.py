@@ -13,6 +13,7 @@ from devices.sessions.model import (
     TIMERS,
     DoorSession,
     Due,
+    Seen,
     State,
     after_seen,
     due_now,
@@ -116,7 +117,8 @@ def answered(
 ) -> Due | None:
     """What a vendor's answer about a command (None: no answer) makes of its session.
 
-    SEND: it never came there, and may be sent again as it was.
+    SEND: it never came there, and may be sent again as it was. CANCEL: it is about to be given up;
+    first it is taken back, so that no door is unlocked for it afterwards.
     """
     session = store.load(tx, session_id, lock=True)
     if session.state not in {State.OPENING, State.OPEN}:
@@ -125,14 +127,44 @@ def answered(
         session = _learn(tx, session, fact, caps)
     if session.state is not State.OPENING:
         return None
+    is_unlocked = session.unlocked_at is not None
     if what is Due.GIVE_UP:
+        if not is_unlocked:
+            return Due.CANCEL
         _give_up(tx, session, fact)
     elif fact is not None and fact.state in {"pending", "unknown"}:
         return _not_yet(tx, session, what, fact)
     elif what is Due.ASK_LAST and not caps.session_query:
-        # This vendor answers no questions; a door it had unlocked it would have told us of.
+        # This vendor answers no questions; of a door that was opened it would have told us.
+        if not is_unlocked:
+            return Due.CANCEL
         _never_opened(tx, session, Reason.NO_ANSWER)
     return None
+
+
+def taken_back(
+    tx: Tx, look: Look, fact: SessionFact | None, caps: Caps, *, is_off: bool | None
+) -> None:
+    """What is known after a command was taken back, or was to be, gives up its session or not.
+
+    is_off: whether it will never be obeyed; False: the door was unlocked before; None: nobody
+    knows. fact: the vendor's last answer.
+    """
+    session = store.load(tx, look.session.id, lock=True)
+    if is_off is False and session.state is State.OPENING:
+        has_sensor = caps.door_sensor
+        change = after_seen(session, Seen.UNLOCKED, tx.now, has_door_sensor=has_sensor)
+        session = steps.apply(tx, session, change)
+        if fact is not None:
+            session = _learn(tx, session, fact, caps)
+    if session.state is not State.OPENING:
+        return
+    is_unlocked = session.unlocked_at is not None
+    is_last = look.what is Due.GIVE_UP or (is_unlocked and not caps.session_query)
+    if is_last and (is_unlocked or is_off is None):
+        _give_up(tx, session, fact)
+    elif not is_unlocked:
+        _never_opened(tx, session, Reason.NO_ANSWER if fact is None else fact.reason)
 
 
 def _learn(tx: Tx, session: DoorSession, fact: SessionFact, caps: Caps) -> DoorSession:
@@ -154,9 +186,9 @@ def _not_yet(tx: Tx, session: DoorSession, what: Due, fact: SessionFact) -> Due 
     )
     if is_lost and tx.now < session.expires_at:
         return Due.SEND
-    if what is Due.ASK_LAST and tx.now >= session.expires_at:
-        _never_opened(tx, session, fact.reason)
-    return None
+    is_last = what is Due.ASK_LAST and tx.now >= session.expires_at
+    # A door that was unlocked may be open, whatever is not known of it: it is asked about on.
+    return Due.CANCEL if is_last and session.unlocked_at is None else None
 
 
 def _never_opened(tx: Tx, session: DoorSession, reason: Reason) -> None:

@@ -382,6 +382,7 @@ class Due(StrEnum):
     ASK = "ask"
     ASK_LAST = "ask_last"
     GIVE_UP = "give_up"
+    CANCEL = "cancel"
     REMIND = "remind"
     ALARM = "alarm"
     PULL = "pull"

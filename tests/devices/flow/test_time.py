@@ -124,6 +124,8 @@ async def test_a_door_that_stays_unlocked_is_asked_about_until_a_person_must_loo
 
 async def test_when_nobody_answers_for_five_minutes_a_person_must_look(one_town: Town) -> None:
     session = await opening(one_town, SILENT, MUTE)
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
 
     await one_town.pass_by(290)
     assert await one_town.state(session) is State.OPENING
@@ -135,8 +137,55 @@ async def test_when_nobody_answers_for_five_minutes_a_person_must_look(one_town:
     assert ("abnormal", f"session:{session}") in await one_town.desk()
 
 
+async def test_what_was_taken_back_after_five_minutes_is_over(one_town: Town) -> None:
+    session = await opening(one_town, SILENT, NEVER, MUTE)
+
+    await one_town.pass_by(320)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, "no_answer")
+    assert await one_town.held() == 0
+    assert await one_town.desk() == []
+    assert (await one_town.rows("devices"))[0]["faults"] == 1
+
+
+async def test_what_cannot_be_taken_back_after_five_minutes_is_for_a_person(
+    one_town: Town,
+) -> None:
+    lost = Fault(at="door/cancel", kind="http_502", times=None)
+    session = await opening(one_town, SILENT, NEVER, MUTE, lost)
+
+    await one_town.pass_by(320)
+
+    assert await one_town.state(session) is State.ABNORMAL
+    assert await one_town.held() == 20_000
+    assert one_town.asked("door/cancel") == 1
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_what_happens_while_it_is_taken_back_counts(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch, is_over: bool
+) -> None:
+    pending = Fault(at="door/query", kind="code", code=3007, times=None)
+    session = await opening(one_town, SILENT, NEVER, pending)
+
+    async def cancel_open(_: str) -> bool:
+        await one_town.db.write(end_by_hand if is_over else unlock, session)
+        return True
+
+    monkeypatch.setattr(one_town.adapter, "cancel_open", cancel_open)
+    await one_town.pass_by(70)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (
+        (State.NOT_OPENED, "by_hand") if is_over else (State.OPENING, "")
+    )
+
+
 async def test_what_waits_for_a_person_is_told_at_two_ages_then_each_day(one_town: Town) -> None:
     session = await opening(one_town, SILENT, MUTE)
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
     await one_town.pass_by(320)
 
     await one_town.pass_by(7_200, step=600)
@@ -215,6 +264,21 @@ async def test_a_vendor_that_answers_no_questions_is_waited_for(
     found = await one_town.session(session)
     assert (found.state, found.fail_code) == (State.NOT_OPENED, "no_answer")
     assert one_town.asked("door/query") == 0
+
+
+async def test_a_vendor_that_only_says_that_it_was_unlocked_leaves_it_to_a_person(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caps = Caps(signed=True, door_sensor=True)
+    monkeypatch.setattr(type(one_town.adapter), "caps", caps)
+    session = await opening(one_town, SILENT)
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
+
+    await one_town.pass_by(70)
+
+    assert await one_town.state(session) is State.ABNORMAL
+    assert await one_town.held() == 20_000
 
 
 async def test_a_vendor_without_orders_to_ask_for_waits_for_a_person(
@@ -378,6 +442,10 @@ async def texts(town: Town, kind: str) -> list[str]:
 
 def end_by_hand(tx: Tx, session_id: int) -> None:
     steps.end(tx, store.load(tx, session_id, lock=True), State.NOT_OPENED, "by_hand")
+
+
+def unlock(tx: Tx, session_id: int) -> None:
+    store.note(tx, store.load(tx, session_id, lock=True), unlocked_at=tx.now)
 
 
 def due_again(tx: Tx, session_id: int) -> None:

@@ -135,6 +135,9 @@ async def test_11_a_command_that_opens_nothing_is_given_back(town: Town) -> None
     assert await town.tickets() == 20_000
     assert (await town.rows("devices"))[0]["faults"] == 1
     assert town.asked("door/query") == 2
+    # No door opens for it any more.
+    assert town.asked("door/cancel") == 1
+    assert [each.lived.state for each in town.sim.openings.values()] == ["cancelled"]
     again = await town.open(door_no=2)
     assert again.session.state is State.OPENING
 
@@ -168,6 +171,45 @@ async def test_11_a_device_nothing_is_known_of_to_the_end_is_at_fault(
     assert (found.state, found.fail_code) == (State.NOT_OPENED, why)
     assert await one_town.tickets() == 20_000
     assert (await one_town.rows("devices"))[0]["faults"] == 1
+
+
+async def test_11_what_cannot_be_taken_back_any_more_goes_on(town: Town) -> None:
+    await town.grant(20_000)
+    town.sim.dial.add(Fault(at="event.door.*", kind="lose", times=None))
+    town.sim.dial.add(Fault(at="door/query", kind="code", code=3007, times=None))
+    opened = await town.open()
+    await town.hear()
+    town.sim.cabinet("XM-1").pull()
+
+    await town.pass_by(70)
+
+    found = await town.session(opened)
+    assert (found.state, found.unlocked_at) == (State.OPENING, town.clock.now() - 5_000)
+    assert await town.held() == 20_000
+    town.sim.cabinet("XM-1").take("cola")
+    town.sim.cabinet("XM-1").close()
+    await town.turn(5)
+    assert await town.state(opened) is State.PAID
+    assert await town.tickets() == 20_000 - 5 * 350
+    assert town.asked("door/cancel") == 1
+
+
+async def test_11_an_unlocked_door_of_which_nothing_is_known_is_for_a_person(
+    one_town: Town,
+) -> None:
+    await one_town.grant(20_000)
+    one_town.sim.dial.add(Fault(at="event.*", kind="lose", times=None))
+    one_town.sim.dial.add(Fault(at="door/query", kind="code", code=3007, times=None))
+    opened = await one_town.open()
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
+
+    await one_town.pass_by(320)
+
+    assert await one_town.state(opened) is State.ABNORMAL
+    assert await one_town.desk() == [("abnormal", f"session:{opened.session.id}")]
+    assert await one_town.held() == 20_000
+    assert one_town.asked("door/cancel") == 1
 
 
 async def test_12_a_second_tap_after_no_answer_unlocks_nothing_twice(town: Town) -> None:
