@@ -36,6 +36,7 @@ from devices.flow.reconcile import Compared
 from devices.flow.timers import Look
 from devices.inbox.model import InboxRow, Quarantine
 from devices.model import DeviceOffline
+from devices.presence import store as presence
 from devices.presence.model import Gate
 from devices.sessions import store
 from devices.sessions.model import (
@@ -51,6 +52,7 @@ from devices.sessions.model import (
 from devices.sessions.store import Wanted
 from devices.vendors.port import (
     CabinetVendor,
+    CanOpen,
     Event,
     OpenCommand,
     OrderFact,
@@ -206,10 +208,11 @@ class Cabinets:
             async with asyncio.timeout(self._rules.can_open_s):
                 answer = await vendor.can_open(device.code, door_no, purpose)
         except VendorRefused as refusal:
-            raise _refused(refusal.reason) from refusal
+            answer = CanOpen(can_open=False, reason=refusal.reason)
         except (TimeoutError, VendorError) as error:
             raise DeviceOffline from error
         if not answer.can_open:
+            await self._db.write(presence.refused_to_open, device.id, answer.reason)
             raise _refused(answer.reason)
 
     async def _confirm(self, session: DoorSession) -> Opened:

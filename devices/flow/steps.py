@@ -171,6 +171,8 @@ def apply(tx: Tx, session: DoorSession, change: Change) -> DoorSession:
         return end(tx, session, change.to, **change.values)
     else:
         session = store.move(tx, session, change.to, **change.values)
+        if change.to is State.OPEN:
+            presence.opened(tx, session.device_id)
     if change.is_strange:
         text = f"door {session.door_no} opened when session {session.no} was {was}"
         raise_alert(tx, UNAUTHORISED, f"session:{session.id}", text)
@@ -195,6 +197,7 @@ def end(
     let_go(tx, session, fail_code)
     if is_fault or fail_code in _FAULTS:
         presence.fault(tx, session.device_id)
+    presence.refused_to_open(tx, session.device_id, fail_code)
     clear(tx, session)
     return session
 
