@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from devices.desk.model import Kind
 from devices.fleet.store import load_device
 from devices.flow import steps
 from devices.orders.model import OrderState
@@ -55,7 +56,9 @@ def claim(tx: Tx, session_id: int) -> Look | None:
         store.say(tx, session, "door.reminder", "柜门还开着，请关好柜门")
     elif what is Due.ALARM:
         text = f"door {session.door_no} has been open for ten minutes, session {session.no}"
-        raise_alert(tx, store.DOOR_OPEN, steps.subject(session), text)
+        if raise_alert(tx, store.DOOR_OPEN, steps.subject(session), text):
+            # Alerts are closed to those who are kept to stores; the desk shows them their own.
+            steps.put_on_desk(tx, session, Kind.DOOR_OPEN, text, severity="high")
     return _look(tx, what, session)
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from sqlalchemy import insert
 
-from devices.desk.store import clear_exception
+from devices.desk.store import Wanted, clear_exception, exceptions_page
 from devices.flow.model import UnpaidOrder
 from devices.model import DeviceOffline
 from devices.sessions.model import DoorBusy, State
@@ -20,7 +20,18 @@ from simulators.xiaomai import Fault
 from sql.alerts import clear_alert
 from sql.database import Tx
 from sql.tables.devices import device_doors, devices, vendor_goods
-from tests.devices.flow.town import ANNA, BEN, PRICES, STOCK, Town, _device, by, set_device
+from tests.devices.flow.town import (
+    ANNA,
+    BEN,
+    CLERK,
+    FOREIGNER,
+    PRICES,
+    STOCK,
+    Town,
+    _device,
+    by,
+    set_device,
+)
 
 
 async def shopping(
@@ -340,8 +351,16 @@ async def test_22_a_door_left_open_is_reminded_of_alarmed_of_and_never_settled(
             at.setdefault("reminder", second)
         if ("cabinet.door_open", f"session:{session}") in await town.alerts():
             at.setdefault("alarm", second)
+        if ("door_open", f"session:{session}") in await town.desk():
+            at.setdefault("desk", second)
         assert await town.state(session) is State.OPEN
-    assert at == {"reminder": 180, "alarm": 600}
+    assert at == {"reminder": 180, "alarm": 600, "desk": 600}
+    # Who is kept to the store sees it there; who is kept to another does not.
+    for account_id, expected in ((CLERK, ["door_open"]), (FOREIGNER, [])):
+        _, found = await town.db.read(
+            exceptions_page, Wanted(is_open=True), by=by(account_id), offset=0, most=9
+        )
+        assert [each.kind for each in found] == expected
 
     cabinet = town.sim.cabinet("XM-1")
     cabinet.take("cola", 2)
@@ -351,6 +370,21 @@ async def test_22_a_door_left_open_is_reminded_of_alarmed_of_and_never_settled(
     assert await town.state(session) is State.PAID
     assert await town.tickets() == 20_000 - 10 * 350
     assert ("cabinet.door_open", f"session:{session}") not in await town.alerts()
+    assert await town.desk() == []
+
+
+async def test_22_who_has_looked_after_an_open_door_is_not_told_of_it_again(
+    one_town: Town,
+) -> None:
+    session = await shopping(one_town)
+    await one_town.pass_by(620, step=20)
+    assert await one_town.desk() == [("door_open", f"session:{session}")]
+
+    await one_town.db.write(clear_exception, "door_open", f"session:{session}", "seen")
+    await one_town.pass_by(1_300, step=100)
+
+    assert await one_town.desk() == []
+    assert ("cabinet.door_open", f"session:{session}") in await one_town.alerts()
 
 
 async def test_25_a_door_that_nobody_opened_is_quarantined_and_alarmed(
