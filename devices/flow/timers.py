@@ -73,19 +73,39 @@ def _reject(tx: Tx, session: DoorSession, _: int) -> None:
 def _time_out(tx: Tx, session: DoorSession, _: int) -> None:
     """A day without a certain outcome: what is set aside stays so until a person decides."""
     text = f"no outcome a day after door {session.door_no} was used, session {session.no}"
-    store.move(tx, session, State.TIMEOUT)
+    _out_of_time(tx, session)
     steps.put_on_desk(tx, session, "no_order", text, severity="high")
 
 
+def _out_of_time(tx: Tx, session: DoorSession) -> None:
+    session = store.move(tx, session, State.TIMEOUT)
+    store.say(tx, session, "door.reminder", "您的购物正在处理中，结果确定后会通知您")
+
+
 def _stuck(tx: Tx, session: DoorSession, following: int) -> None:
-    """On the desk each day, until it is settled: whoever has looked may not have ended it."""
-    store.note(tx, session, due_at=following)
+    """On the desk each day, until it is settled: whoever has looked may not have ended it.
+
+    An order of which nothing certain was ever said is a person's from now on.
+    """
     text = f"session {session.no} is not settled a day after it was closed"
+    order_id = _unclear_order(tx, session)
+    if order_id is None:
+        store.note(tx, session, due_at=following)
+    else:
+        _out_of_time(tx, session)
+    severity = "medium" if order_id is None else "high"
+    steps.put_on_desk(tx, session, "abnormal", text, severity=severity, order_id=order_id)
+
+
+def _unclear_order(tx: Tx, session: DoorSession) -> int | None:
+    """Its order, if a person has to say what was taken."""
     order = of_session(tx, session.id)
-    # An order of which nothing certain was ever said: a person says what was taken.
-    is_unclear = order is not None and order.state is OrderState.PUSHED
-    order_id = order.id if order is not None and is_unclear else None
-    steps.put_on_desk(tx, session, "abnormal", text, severity="medium", order_id=order_id)
+    return order.id if order is not None and order.state is OrderState.PUSHED else None
+
+
+def _dun(tx: Tx, session: DoorSession, following: int) -> None:
+    store.note(tx, session, due_at=following)
+    store.say(tx, session, "door.reminder", "您有一笔购物尚未支付，支付后才能再次开门")
 
 
 def _age(tx: Tx, session: DoorSession, following: int) -> None:
@@ -94,7 +114,10 @@ def _age(tx: Tx, session: DoorSession, following: int) -> None:
     hours = (tx.now - (session.manual_at or tx.now)) // TIMERS.hourly
     text = f"session {session.no} has waited {hours} hours for a person"
     raise_alert(tx, store.AGED, steps.subject(session), text)
-    if of_session(tx, session.id) is None:
+    order_id = _unclear_order(tx, session)
+    if order_id is not None:
+        steps.put_on_desk(tx, session, "abnormal", text, severity="high", order_id=order_id)
+    elif of_session(tx, session.id) is None:
         kind = "no_order" if session.state is State.TIMEOUT else "abnormal"
         steps.put_on_desk(tx, session, kind, text, severity="high")
 
@@ -107,6 +130,7 @@ _AT_ONCE: Final = {
     Due.REJECT: _reject,
     Due.TIMEOUT: _time_out,
     Due.STUCK: _stuck,
+    Due.DUN: _dun,
     Due.AGE: _age,
     Due.NOTHING: _nothing,
 }

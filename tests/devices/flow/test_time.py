@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from devices.desk.store import clear_exception
+from devices.desk.model import ExceptionState, Ruling
+from devices.desk.store import Wanted, clear_exception, end, exceptions_page
 from devices.flow import steps, timers
 from devices.sessions import store
 from devices.sessions.model import State
 from devices.vendors.port import Caps, Outcome, Reason, SessionFact, VendorUnknown
-from simulators.xiaomai import Fault
+from simulators.xiaomai import Fault, Plan
 from sql.database import Tx
-from tests.devices.flow.town import Town
+from tests.devices.flow.town import Town, by
 
 
 async def opening(town: Town, *faults: Fault) -> int:
@@ -252,6 +253,72 @@ async def test_what_does_not_settle_in_a_day_is_told_to_a_person(one_town: Town)
     assert ("abnormal", f"session:{session}") in await one_town.desk()
 
 
+async def test_who_has_not_paid_is_reminded_three_times(one_town: Town) -> None:
+    await one_town.grant(500)
+    opened = await one_town.open()
+    await one_town.hear()
+    one_town.shop("cola")
+    await one_town.hear()
+    assert await one_town.state(opened) is State.UNPAID
+
+    at = []
+    for half_hour in range(1, 220):
+        before = len(await reminders(one_town))
+        await one_town.turn(1_800)
+        if len(await reminders(one_town)) > before:
+            at.append(half_hour / 2)
+
+    assert at == [1, 24, 72]
+    names = {row["id"]: row["name"] for row in await one_town.rows("streams")}
+    streams = {names[row["stream_id"]] for row in await reminders(one_town)}
+    assert streams == {"account:7", f"door:{opened.session.id}"}
+    assert (await one_town.session(opened)).due_at is None
+
+
+async def test_who_has_paid_is_reminded_no_more(one_town: Town) -> None:
+    await one_town.grant(500)
+    opened = await one_town.open()
+    await one_town.hear()
+    one_town.shop("cola")
+    await one_town.hear()
+    order = await one_town.order(opened)
+    assert order is not None
+    await one_town.grant(5_000, key="2")
+    await one_town.orders.pay(order.id, 7, means="ticket", openid="", client_ip="10.0.0.1", key="k")
+
+    await one_town.pass_by(90_000, step=1_800)
+
+    assert await one_town.state(opened) is State.PAID
+    assert await reminders(one_town) == []
+
+
+async def test_an_order_that_never_becomes_certain_is_a_person_s_after_a_day(
+    one_town: Town,
+) -> None:
+    one_town.sim.recognition.plan_next("XM-1", Plan(certainty="provisional", recheck_after_s=None))
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.shop("cola")
+    await one_town.hear()
+    await one_town.pass_by(86_000, step=2_000)
+    assert await one_town.state(session) is State.SETTLING
+    await one_town.pass_by(4_000, step=1_000)
+
+    assert await one_town.state(session) is State.TIMEOUT
+    assert await one_town.held() == 20_000
+    assert await one_town.desk() == [("abnormal", f"session:{session}")]
+    (told, _) = await reminders(one_town)
+    assert "正在处理" in told["data"]
+
+    # Whoever has closed it has not ended it.
+    await one_town.db.write(clear_exception, "abnormal", f"session:{session}", "seen")
+    await one_town.pass_by(90_000, step=7_200)
+    assert await one_town.desk() == [("abnormal", f"session:{session}")]
+    await one_town.db.write(approve, one_town, {"cola": 1})
+    assert await one_town.state(session) is State.PAID
+    assert await one_town.tickets() == 20_000 - 5 * 350
+
+
 async def test_a_vendor_that_answers_no_questions_is_waited_for(
     one_town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,6 +505,18 @@ async def test_a_command_is_not_sent_again_to_a_door_that_was_heard_of_meanwhile
 
 async def texts(town: Town, kind: str) -> list[str]:
     return [row["text"] for row in await town.rows("alerts") if row["kind"] == kind and row["open"]]
+
+
+async def reminders(town: Town) -> list[dict[str, Any]]:
+    return [row for row in await town.rows("events") if row["name"] == "door.reminder"]
+
+
+def approve(tx: Tx, town: Town, taken: dict[str, int]) -> None:
+    """As the desk does it, of the only exception there is."""
+    _, (raised,) = exceptions_page(tx, Wanted(is_open=True), by=by(), offset=0, most=9)
+    items = [{"sku": sku, "quantity": quantity} for sku, quantity in taken.items()]
+    town.orders.action.approve(tx, raised, by(), Ruling("seen", {"items": items}))
+    end(tx, raised, ExceptionState.APPROVED, by(), "seen")
 
 
 def end_by_hand(tx: Tx, session_id: int) -> None:
