@@ -320,7 +320,10 @@ def _was_open(session: DoorSession, has_door_sensor: bool) -> bool:
 def _after_its_time(
     session: DoorSession, seen: Seen, values: dict[str, Any], *, has_door_sensor: bool
 ) -> Change:
-    opens = seen is Seen.OPENED or (seen is Seen.UNLOCKED and not has_door_sensor)
+    # Told again of what was known before it was over, it has not opened once more.
+    opens = bool(values) and (
+        seen is Seen.OPENED or (seen is Seen.UNLOCKED and not has_door_sensor)
+    )
     if opens and session.state in {State.NOT_OPENED, State.REJECTED}:
         # Given up, the hold released, and yet it opened: whatever is taken waits for a person.
         return Change(State.ABNORMAL, {**values, "fail_code": "opened_late"}, is_strange=True)

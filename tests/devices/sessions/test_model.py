@@ -195,6 +195,17 @@ def test_a_door_that_opens_after_it_was_given_up_waits_for_a_person(state: State
     assert (unlocked.state, other.is_strange) == (state, False)
 
 
+@pytest.mark.parametrize("state", [State.REJECTED, State.NOT_OPENED])
+def test_what_was_known_before_it_was_given_up_is_no_late_opening(state: State) -> None:
+    """As when the events are told, or worked, once more."""
+    over = session(state, unlocked_at=T0, opened_at=T0)
+
+    for said in (OPENED, UNLOCKED):
+        for has_sensor in (True, False):
+            change = after(over, said, T0 + 1_000, has_door_sensor=has_sensor)
+            assert (change.to, change.values, change.is_strange) == (state, {}, False)
+
+
 def test_a_door_that_moves_before_it_was_asked_to_is_strange() -> None:
     opened, change = told(session(State.REQUESTED), OPENED)
     closed, other = told(session(State.REQUESTED), CLOSED)
