@@ -33,6 +33,7 @@ class Kind(StrEnum):
     LATE_ORDER = "late_order"
     NO_SESSION = "no_session"
     OFFLINE = "offline"
+    DOOR_OPEN = "door_open"
     DELIVERY = "delivery"
     ABNORMAL = "abnormal"
 

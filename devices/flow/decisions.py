@@ -1,7 +1,8 @@
 """What it means when a person decides on an exception of a session: approve or reject.
 
 approve of no_order, abnormal (without an order), offline: nothing was taken; what is set aside
-goes back. reject: wait on. approve of delivery: try now; reject: give it up.
+goes back. reject: wait on. A door that stands open is only looked after. approve of delivery: try
+now; reject: give it up.
 """
 
 from collections.abc import Callable, Mapping
@@ -71,6 +72,7 @@ DECISIONS: Final[Mapping[str, tuple[Decide, Decide]]] = {
     "no_order": (nothing_taken, wait_on),
     "abnormal": (nothing_taken, wait_on),
     "offline": (wait_on, wait_on),
+    "door_open": (wait_on, wait_on),
     "no_session": (seen, seen),
     "delivery": (try_now, give_up),
 }

@@ -37,6 +37,7 @@ from devices.flow.reconcile import Compared
 from devices.flow.timers import Look
 from devices.inbox.model import InboxRow, Quarantine
 from devices.model import DeviceOffline
+from devices.presence import store as presence
 from devices.presence.model import Gate
 from devices.sessions import store
 from devices.sessions.model import (
@@ -52,6 +53,7 @@ from devices.sessions.model import (
 from devices.sessions.store import Wanted
 from devices.vendors.port import (
     CabinetVendor,
+    CanOpen,
     Event,
     OpenCommand,
     OrderFact,
@@ -208,10 +210,11 @@ class Cabinets:
             async with asyncio.timeout(self._rules.can_open_s):
                 answer = await vendor.can_open(device.code, door_no, purpose)
         except VendorRefused as refusal:
-            raise _refused(refusal.reason) from refusal
+            answer = CanOpen(can_open=False, reason=refusal.reason)
         except (TimeoutError, VendorError) as error:
             raise DeviceOffline from error
         if not answer.can_open:
+            await self._db.write(presence.refused_to_open, device.id, answer.reason)
             raise _refused(answer.reason)
 
     async def _confirm(self, session: DoorSession) -> Opened:
@@ -364,10 +367,19 @@ class Cabinets:
             return
         fact = await _answer(vendor, session)
         follows = await self._db.write(timers.answered, session.id, look.what, fact, vendor.caps)
-        if follows is not None:
+        if follows is Due.CANCEL:
+            await self._take_back(vendor, look, fact)
+        elif follows is not None:
             command = await self._db.write(steps.to_send_again, session.id)
             if command is not None:
                 await self._send(command)
+
+    async def _take_back(self, vendor: CabinetVendor, look: Look, fact: SessionFact | None) -> None:
+        """Before a command is given up: a door that opens for it later would be nobody's."""
+        is_off = await _cancelled(vendor, look.session)
+        if is_off is False:
+            fact = await _answer(vendor, look.session)
+        await self._db.write(timers.taken_back, look, fact, vendor.caps, is_off=is_off)
 
     async def _pull(self, session: DoorSession) -> None:
         vendor = self._vendors.get(session.vendor)
@@ -443,6 +455,15 @@ async def _answer(vendor: CabinetVendor, session: DoorSession) -> SessionFact | 
         return await vendor.query_session(session.request_id)
     except VendorError as error:
         log.info("nothing is known of session %s: %s", session.no, error)
+        return None
+
+
+async def _cancelled(vendor: CabinetVendor, session: DoorSession) -> bool | None:
+    """Whether the command will never be obeyed; None: nobody knows."""
+    try:
+        return await vendor.cancel_open(session.request_id)
+    except VendorError as error:
+        log.info("session %s is not taken back: %s", session.no, error)
         return None
 
 

@@ -171,6 +171,8 @@ def apply(tx: Tx, session: DoorSession, change: Change) -> DoorSession:
         return end(tx, session, change.to, **change.values)
     else:
         session = store.move(tx, session, change.to, **change.values)
+        if change.to is State.OPEN:
+            presence.opened(tx, session.device_id)
     if change.is_strange:
         text = f"door {session.door_no} opened when session {session.no} was {was}"
         raise_alert(tx, UNAUTHORISED, f"session:{session.id}", text)
@@ -178,12 +180,24 @@ def apply(tx: Tx, session: DoorSession, change: Change) -> DoorSession:
     return session
 
 
-def end(tx: Tx, session: DoorSession, to: State, fail_code: str, **values: Any) -> DoorSession:
-    """Nothing was taken, for certain: what was set aside goes back."""
+def end(
+    tx: Tx,
+    session: DoorSession,
+    to: State,
+    fail_code: str,
+    *,
+    is_fault: bool = False,
+    **values: Any,
+) -> DoorSession:
+    """Nothing was taken, for certain: what was set aside goes back.
+
+    is_fault: of the device's, whatever the code says.
+    """
     session = store.move(tx, session, to, fail_code=fail_code[:40], **values)
     let_go(tx, session, fail_code)
-    if fail_code in _FAULTS:
+    if is_fault or fail_code in _FAULTS:
         presence.fault(tx, session.device_id)
+    presence.refused_to_open(tx, session.device_id, fail_code)
     clear(tx, session)
     return session
 

@@ -41,8 +41,8 @@ from devices.presence.model import (
     pending,
     unanswered,
 )
-from devices.vendors.port import DeviceFact
-from sql.alerts import clear_alert, raise_alert
+from devices.vendors.port import DeviceFact, Reason
+from sql.alerts import clear_alert, is_raised, raise_alert
 from sql.events import Head, heads
 from sql.tables.commerce import sync_cursors
 from sql.tables.devices import (
@@ -64,6 +64,11 @@ OFFLINE_ALERT: Final = "cabinet.offline"
 FLAPPING_ALERT: Final = "cabinet.flapping"
 PARAMS_ALERT: Final = "cabinet.params"
 ALARM_ALERT: Final = "cabinet.alarm"
+
+# Why a cabinet opens for nobody until somebody has looked after it.
+_LOCKED_OUT: Final = frozenset(
+    {Reason.MAINTENANCE, Reason.ON_UPS, Reason.HARDWARE, Reason.TEMPERATURE}
+)
 _ALERTS: Final = {OFFLINE: OFFLINE_ALERT, FLAPPING: FLAPPING_ALERT}
 
 LINK: Final = "device.link"
@@ -496,6 +501,22 @@ def fault(tx: Tx, device_id: int) -> None:
     """Count that it did not do what it was told."""
     before = load_device(tx, device_id, lock=True)
     _save(tx, before, msgspec.structs.replace(before, faults=before.faults + 1))
+
+
+def refused_to_open(tx: Tx, device_id: int, reason: str) -> None:
+    """It says no to an opening; an alarm where that is for a state of its own."""
+    if reason in _LOCKED_OUT:
+        device = load_device(tx, device_id)
+        text = f"{device.code} does not open: {reason}"
+        raise_alert(tx, ALARM_ALERT, f"{_label(device)}:{reason}", text)
+
+
+def opened(tx: Tx, device_id: int) -> None:
+    """A door of it was opened: whatever has locked it is over."""
+    if is_raised(tx, ALARM_ALERT):
+        device = load_device(tx, device_id)
+        for reason in sorted(_LOCKED_OUT):
+            clear_alert(tx, ALARM_ALERT, f"{_label(device)}:{reason}")
 
 
 def _mine(tx: Tx, device_id: int, by: By) -> Device:

@@ -6,7 +6,7 @@ with the exits rejected, not_opened, timeout and abnormal. What a door tells mov
 forward; what comes late fills in a time. Nothing here reads a clock or a database.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Literal, TypeAlias
 
@@ -182,8 +182,8 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     expires: after it no device may act on the command. again: between two questions while a door
     hangs. give_up: nothing clear was ever answered. remind, alarm: a door stands open.
     pulls: after the close, an order is fetched; at the third it is on the manual list.
-    recognition: an order that is not certain yet. ages: of what waits for a person, and from
-    then on day by day.
+    recognition: an order that is not certain yet. dunning: what was taken is not paid.
+    ages: of what waits for a person, and from then on day by day.
     """
 
     requested: int = 5_000
@@ -203,6 +203,7 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     )
     manual: int = 3
     recognition: int = 600_000
+    dunning: tuple[int, ...] = (3_600_000, 24 * 3_600_000, 72 * 3_600_000)
     hourly: int = 3_600_000
     ages: tuple[int, int] = (2 * 3_600_000, 24 * 3_600_000)
     day: int = 24 * 3_600_000
@@ -319,7 +320,10 @@ def _was_open(session: DoorSession, has_door_sensor: bool) -> bool:
 def _after_its_time(
     session: DoorSession, seen: Seen, values: dict[str, Any], *, has_door_sensor: bool
 ) -> Change:
-    opens = seen is Seen.OPENED or (seen is Seen.UNLOCKED and not has_door_sensor)
+    # Told again of what was known before it was over, it has not opened once more.
+    opens = bool(values) and (
+        seen is Seen.OPENED or (seen is Seen.UNLOCKED and not has_door_sensor)
+    )
     if opens and session.state in {State.NOT_OPENED, State.REJECTED}:
         # Given up, the hold released, and yet it opened: whatever is taken waits for a person.
         return Change(State.ABNORMAL, {**values, "fail_code": "opened_late"}, is_strange=True)
@@ -355,23 +359,22 @@ def _has_relocked(fact: SessionFact) -> bool:
 # ---------------------------------------------------------------- what the time does
 
 
+_FIRST: Final[Mapping[State, int]] = {
+    State.REQUESTED: TIMERS.requested,
+    State.OPENING: TIMERS.ack,
+    State.OPEN: TIMERS.remind,
+    State.CLOSED: TIMERS.pulls[0],
+    State.SETTLING: TIMERS.recognition,
+    State.UNPAID: TIMERS.dunning[0],
+    State.ABNORMAL: TIMERS.ages[0],
+    State.TIMEOUT: TIMERS.day,
+}
+
+
 def first_due(session: DoorSession, now: Millis) -> Millis | None:
     """When a session that has come into its state is looked at first; None: no more."""
-    if session.state is State.REQUESTED:
-        return now + TIMERS.requested
-    if session.state is State.OPENING:
-        return now + TIMERS.ack
-    if session.state is State.OPEN:
-        return now + TIMERS.remind
-    if session.state is State.CLOSED:
-        return now + TIMERS.pulls[0]
-    if session.state is State.SETTLING:
-        return now + TIMERS.recognition
-    if session.state is State.ABNORMAL:
-        return now + TIMERS.ages[0]
-    if session.state is State.TIMEOUT:
-        return now + TIMERS.day
-    return None
+    wait = _FIRST.get(session.state)
+    return None if wait is None else now + wait
 
 
 class Due(StrEnum):
@@ -382,33 +385,25 @@ class Due(StrEnum):
     ASK = "ask"
     ASK_LAST = "ask_last"
     GIVE_UP = "give_up"
+    CANCEL = "cancel"
     REMIND = "remind"
     ALARM = "alarm"
     PULL = "pull"
     TIMEOUT = "timeout"
     STUCK = "stuck"
+    DUN = "dun"
     AGE = "age"
     NOTHING = "nothing"
 
 
 def due_now(session: DoorSession, now: Millis) -> tuple[Due, Millis]:
     """What to do, and when to look again if that changes nothing."""
-    if session.state is State.REQUESTED:
-        return Due.REJECT, now + TIMERS.again
-    if session.state is State.OPENING:
-        return _opening_due(session, now)
-    if session.state is State.OPEN:
-        return _open_due(session, now)
-    if session.state is State.CLOSED:
-        return _closed_due(session, now)
-    if session.state is State.SETTLING:
-        if now - since_closed(session) >= TIMERS.day:
-            return Due.STUCK, now + TIMERS.day
-        return Due.PULL, now + TIMERS.hourly
-    if session.state in NEEDS_A_PERSON:
-        second = (session.manual_at or now) + TIMERS.ages[1]
-        return Due.AGE, second if second > now else now + TIMERS.day
-    return Due.NOTHING, now
+    judge = _DUE_OF.get(session.state)
+    return (Due.NOTHING, now) if judge is None else judge(session, now)
+
+
+def _requested_due(_: DoorSession, now: Millis) -> tuple[Due, Millis]:
+    return Due.REJECT, now + TIMERS.again
 
 
 def _opening_due(session: DoorSession, now: Millis) -> tuple[Due, Millis]:
@@ -445,6 +440,39 @@ def _closed_due(session: DoorSession, now: Millis) -> tuple[Due, Millis]:
     if following == len(TIMERS.pulls):
         return Due.PULL, now + TIMERS.again
     return Due.PULL, max(since_closed(session) + TIMERS.pulls[following], now + 1_000)
+
+
+def _settling_due(session: DoorSession, now: Millis) -> tuple[Due, Millis]:
+    if now - since_closed(session) >= TIMERS.day:
+        return Due.STUCK, now + TIMERS.day
+    return Due.PULL, now + TIMERS.hourly
+
+
+def _waiting_due(session: DoorSession, now: Millis) -> tuple[Due, Millis]:
+    """Of what needs a person."""
+    second = (session.manual_at or now) + TIMERS.ages[1]
+    return Due.AGE, second if second > now else now + TIMERS.day
+
+
+def _unpaid_due(session: DoorSession, now: Millis) -> tuple[Due, Millis]:
+    """Reminded of at each of its times; after the last there is one look more, and no word."""
+    since = session.ended_at or now
+    left = [since + each for each in TIMERS.dunning if since + each > now]
+    if left:
+        return Due.DUN, left[0]
+    is_told = session.due_at is None or session.due_at > since + TIMERS.dunning[-1]
+    return Due.NOTHING if is_told else Due.DUN, now + TIMERS.day
+
+
+_DUE_OF: Final[Mapping[State, Callable[[DoorSession, Millis], tuple[Due, Millis]]]] = {
+    State.REQUESTED: _requested_due,
+    State.OPENING: _opening_due,
+    State.OPEN: _open_due,
+    State.CLOSED: _closed_due,
+    State.SETTLING: _settling_due,
+    State.UNPAID: _unpaid_due,
+    **dict.fromkeys(NEEDS_A_PERSON, _waiting_due),
+}
 
 
 def since_open(session: DoorSession) -> Millis:

@@ -12,6 +12,8 @@ import msgspec
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from devices.desk.model import Kind
+from devices.desk.store import clear_exception
 from devices.sessions.model import (
     ENDED,
     MOVES,
@@ -158,6 +160,7 @@ def _clear_alerts(tx: Tx, was: DoorSession) -> None:
     """What was said of the state it has left. Most are left long before anything is said."""
     if was.state is State.OPEN and tx.now - since_open(was) >= TIMERS.alarm:
         clear_alert(tx, DOOR_OPEN, f"session:{was.id}")
+        clear_exception(tx, Kind.DOOR_OPEN, f"session:{was.id}", "the door is closed")
     elif was.state in NEEDS_A_PERSON and tx.now - (was.manual_at or 0) >= TIMERS.ages[0]:
         clear_alert(tx, AGED, f"session:{was.id}")
 

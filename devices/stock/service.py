@@ -238,10 +238,14 @@ class Stock:
 def beside(
     handle: Callable[[Tx, Any, Event], None], stock: Stock
 ) -> Callable[[Tx, Any, Event], None]:
-    """An inbox's handler that also lets the stock heed each event."""
+    """An inbox's handler that also lets the stock heed each event, once.
+
+    What a vendor thinks of goods or a layout is so when it is said; a repeat may be of long ago.
+    """
 
     def both(tx: Tx, row: Any, event: Event) -> None:
-        stock.heed(tx, row.vendor, event)
+        if not row.is_again:
+            stock.heed(tx, row.vendor, event)
         handle(tx, row, event)
 
     return both

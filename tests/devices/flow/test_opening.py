@@ -446,6 +446,46 @@ async def test_a_clear_no_is_rejected_and_the_hold_goes_back(one_town: Town) -> 
     assert (await one_town.rows("devices"))[0]["faults"] == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(2006, "maintenance"), (2007, "on_ups"), (2008, "hardware"), (2009, "temperature")],
+)
+@pytest.mark.parametrize("at", ["door/open", "door/can-open"])
+async def test_a_cabinet_that_is_locked_out_is_told_of_until_it_opens(
+    one_town: Town, code: int, reason: str, at: str
+) -> None:
+    await one_town.grant(500)
+    await one_town.db.write(set_device, 1, link="unknown")
+    one_town.sim.dial.add(Fault(at=at, kind="code", code=code))
+    if at == "door/open":
+        await one_town.open()
+    else:
+        with pytest.raises(DoorRefused, match=reason):
+            await one_town.open()
+    assert await one_town.alerts() == [("cabinet.alarm", f"xiaomai:XM-1:{reason}")]
+
+    # That of another cabinet tells nothing of this one.
+    await one_town.grant(500, BEN)
+    await one_town.open(BEN, cabinet=2)
+    one_town.shop(cabinet=2)
+    await one_town.hear()
+    assert len(await one_town.alerts()) == 1
+
+    await one_town.open()
+    one_town.sim.cabinet("XM-1").pull()
+    await one_town.hear()
+    assert await one_town.alerts() == []
+
+
+async def test_a_no_for_who_stands_there_is_no_alarm(one_town: Town) -> None:
+    await one_town.grant(500)
+    one_town.sim.dial.add(Fault(at="door/open", kind="code", code=2004))
+
+    assert (await one_town.open()).session.fail_code == "busy_shopping"
+
+    assert await one_town.alerts() == []
+
+
 async def test_a_no_that_comes_after_the_door_was_heard_of_is_not_believed(
     one_town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:

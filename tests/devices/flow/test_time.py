@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from devices.desk.store import clear_exception
+from devices.desk.model import ExceptionState, Ruling
+from devices.desk.store import Wanted, clear_exception, end, exceptions_page
 from devices.flow import steps, timers
 from devices.sessions import store
 from devices.sessions.model import State
-from devices.vendors.port import Caps, Outcome, SessionFact, VendorUnknown
-from simulators.xiaomai import Fault
+from devices.vendors.port import Caps, Outcome, Reason, SessionFact, VendorUnknown
+from simulators.xiaomai import Fault, Plan
 from sql.database import Tx
-from tests.devices.flow.town import Town
+from tests.devices.flow.town import Town, by
 
 
 async def opening(town: Town, *faults: Fault) -> int:
@@ -73,6 +74,35 @@ async def test_a_lock_that_has_latched_again_before_the_pull_gives_the_hold_back
     assert (await one_town.rows("devices"))[0]["faults"] == 0
 
 
+@pytest.mark.parametrize(
+    ("reason", "faults"),
+    [
+        (Reason.NONE, 1),
+        (Reason.PENDING, 1),
+        (Reason.SESSION_UNKNOWN, 1),
+        (Reason.NO_ANSWER, 1),
+        (Reason.BUSY_SHOPPING, 0),
+        (Reason.OFFLINE, 0),
+    ],
+)
+async def test_a_device_that_says_nothing_to_the_end_is_at_fault(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch, reason: Reason, faults: int
+) -> None:
+    session = await opening(one_town, SILENT, NEVER)
+
+    async def query_session(_: str) -> SessionFact:
+        return SessionFact(outcome=Outcome.UNKNOWN, state="pending", reason=reason)
+
+    monkeypatch.setattr(one_town.adapter, "query_session", query_session)
+    for seconds in (20, 45):
+        await one_town.turn(seconds)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, str(reason) or "no_answer")
+    assert (await one_town.rows("devices"))[0]["faults"] == faults
+    assert await one_town.held() == 0
+
+
 async def test_a_door_that_stays_unlocked_is_asked_about_until_a_person_must_look(
     one_town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +125,8 @@ async def test_a_door_that_stays_unlocked_is_asked_about_until_a_person_must_loo
 
 async def test_when_nobody_answers_for_five_minutes_a_person_must_look(one_town: Town) -> None:
     session = await opening(one_town, SILENT, MUTE)
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
 
     await one_town.pass_by(290)
     assert await one_town.state(session) is State.OPENING
@@ -106,8 +138,55 @@ async def test_when_nobody_answers_for_five_minutes_a_person_must_look(one_town:
     assert ("abnormal", f"session:{session}") in await one_town.desk()
 
 
+async def test_what_was_taken_back_after_five_minutes_is_over(one_town: Town) -> None:
+    session = await opening(one_town, SILENT, NEVER, MUTE)
+
+    await one_town.pass_by(320)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, "no_answer")
+    assert await one_town.held() == 0
+    assert await one_town.desk() == []
+    assert (await one_town.rows("devices"))[0]["faults"] == 1
+
+
+async def test_what_cannot_be_taken_back_after_five_minutes_is_for_a_person(
+    one_town: Town,
+) -> None:
+    lost = Fault(at="door/cancel", kind="http_502", times=None)
+    session = await opening(one_town, SILENT, NEVER, MUTE, lost)
+
+    await one_town.pass_by(320)
+
+    assert await one_town.state(session) is State.ABNORMAL
+    assert await one_town.held() == 20_000
+    assert one_town.asked("door/cancel") == 1
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_what_happens_while_it_is_taken_back_counts(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch, is_over: bool
+) -> None:
+    pending = Fault(at="door/query", kind="code", code=3007, times=None)
+    session = await opening(one_town, SILENT, NEVER, pending)
+
+    async def cancel_open(_: str) -> bool:
+        await one_town.db.write(end_by_hand if is_over else unlock, session)
+        return True
+
+    monkeypatch.setattr(one_town.adapter, "cancel_open", cancel_open)
+    await one_town.pass_by(70)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (
+        (State.NOT_OPENED, "by_hand") if is_over else (State.OPENING, "")
+    )
+
+
 async def test_what_waits_for_a_person_is_told_at_two_ages_then_each_day(one_town: Town) -> None:
     session = await opening(one_town, SILENT, MUTE)
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
     await one_town.pass_by(320)
 
     await one_town.pass_by(7_200, step=600)
@@ -174,6 +253,72 @@ async def test_what_does_not_settle_in_a_day_is_told_to_a_person(one_town: Town)
     assert ("abnormal", f"session:{session}") in await one_town.desk()
 
 
+async def test_who_has_not_paid_is_reminded_three_times(one_town: Town) -> None:
+    await one_town.grant(500)
+    opened = await one_town.open()
+    await one_town.hear()
+    one_town.shop("cola")
+    await one_town.hear()
+    assert await one_town.state(opened) is State.UNPAID
+
+    at = []
+    for half_hour in range(1, 220):
+        before = len(await reminders(one_town))
+        await one_town.turn(1_800)
+        if len(await reminders(one_town)) > before:
+            at.append(half_hour / 2)
+
+    assert at == [1, 24, 72]
+    names = {row["id"]: row["name"] for row in await one_town.rows("streams")}
+    streams = {names[row["stream_id"]] for row in await reminders(one_town)}
+    assert streams == {"account:7", f"door:{opened.session.id}"}
+    assert (await one_town.session(opened)).due_at is None
+
+
+async def test_who_has_paid_is_reminded_no_more(one_town: Town) -> None:
+    await one_town.grant(500)
+    opened = await one_town.open()
+    await one_town.hear()
+    one_town.shop("cola")
+    await one_town.hear()
+    order = await one_town.order(opened)
+    assert order is not None
+    await one_town.grant(5_000, key="2")
+    await one_town.orders.pay(order.id, 7, means="ticket", openid="", client_ip="10.0.0.1", key="k")
+
+    await one_town.pass_by(90_000, step=1_800)
+
+    assert await one_town.state(opened) is State.PAID
+    assert await reminders(one_town) == []
+
+
+async def test_an_order_that_never_becomes_certain_is_a_person_s_after_a_day(
+    one_town: Town,
+) -> None:
+    one_town.sim.recognition.plan_next("XM-1", Plan(certainty="provisional", recheck_after_s=None))
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.shop("cola")
+    await one_town.hear()
+    await one_town.pass_by(86_000, step=2_000)
+    assert await one_town.state(session) is State.SETTLING
+    await one_town.pass_by(4_000, step=1_000)
+
+    assert await one_town.state(session) is State.TIMEOUT
+    assert await one_town.held() == 20_000
+    assert await one_town.desk() == [("abnormal", f"session:{session}")]
+    (told, _) = await reminders(one_town)
+    assert "正在处理" in told["data"]
+
+    # Whoever has closed it has not ended it.
+    await one_town.db.write(clear_exception, "abnormal", f"session:{session}", "seen")
+    await one_town.pass_by(90_000, step=7_200)
+    assert await one_town.desk() == [("abnormal", f"session:{session}")]
+    await one_town.db.write(approve, one_town, {"cola": 1})
+    assert await one_town.state(session) is State.PAID
+    assert await one_town.tickets() == 20_000 - 5 * 350
+
+
 async def test_a_vendor_that_answers_no_questions_is_waited_for(
     one_town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +331,21 @@ async def test_a_vendor_that_answers_no_questions_is_waited_for(
     found = await one_town.session(session)
     assert (found.state, found.fail_code) == (State.NOT_OPENED, "no_answer")
     assert one_town.asked("door/query") == 0
+
+
+async def test_a_vendor_that_only_says_that_it_was_unlocked_leaves_it_to_a_person(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caps = Caps(signed=True, door_sensor=True)
+    monkeypatch.setattr(type(one_town.adapter), "caps", caps)
+    session = await opening(one_town, SILENT)
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
+
+    await one_town.pass_by(70)
+
+    assert await one_town.state(session) is State.ABNORMAL
+    assert await one_town.held() == 20_000
 
 
 async def test_a_vendor_without_orders_to_ask_for_waits_for_a_person(
@@ -347,8 +507,24 @@ async def texts(town: Town, kind: str) -> list[str]:
     return [row["text"] for row in await town.rows("alerts") if row["kind"] == kind and row["open"]]
 
 
+async def reminders(town: Town) -> list[dict[str, Any]]:
+    return [row for row in await town.rows("events") if row["name"] == "door.reminder"]
+
+
+def approve(tx: Tx, town: Town, taken: dict[str, int]) -> None:
+    """As the desk does it, of the only exception there is."""
+    _, (raised,) = exceptions_page(tx, Wanted(is_open=True), by=by(), offset=0, most=9)
+    items = [{"sku": sku, "quantity": quantity} for sku, quantity in taken.items()]
+    town.orders.action.approve(tx, raised, by(), Ruling("seen", {"items": items}))
+    end(tx, raised, ExceptionState.APPROVED, by(), "seen")
+
+
 def end_by_hand(tx: Tx, session_id: int) -> None:
     steps.end(tx, store.load(tx, session_id, lock=True), State.NOT_OPENED, "by_hand")
+
+
+def unlock(tx: Tx, session_id: int) -> None:
+    store.note(tx, store.load(tx, session_id, lock=True), unlocked_at=tx.now)
 
 
 def due_again(tx: Tx, session_id: int) -> None:

@@ -28,6 +28,8 @@ from devices.orders.rows import store as orders
 from devices.orders.service import Orders
 from devices.sessions import store as sessions
 from devices.sessions.model import ENDED, DoorSession, State
+from devices.stock.model import PUT
+from devices.stock.service import Stock, beside
 from devices.vendors.port import CabinetVendor
 from devices.vendors.xiaomai.signing import Key
 from devices.vendors.xiaomai.vendor import Xiaomai as Adapter
@@ -125,13 +127,16 @@ class Town:
             rules=rules,
             score_over=self.orders.score_over,
         )
-        self.inbox = Inbox(db, self.vendors, self.cabinets.handle, hear=hear)
+        self.stock = Stock(db, self.vendors)
+        handle = beside(self.cabinets.handle, self.stock)
+        self.inbox = Inbox(db, self.vendors, handle, hear=hear)
         self.outbox = Outbox(
             db,
             {
                 "cabinet.confirm": self.cabinets.deliver_confirmation,
                 SETTLE: self.orders.deliver_settle,
                 CANCEL: self.orders.deliver_cancel,
+                PUT: self.stock.put,
             },
             now=self.clock.now,
             runner="town",
@@ -293,8 +298,9 @@ class Town:
 
     async def picture(self) -> dict[str, list[dict[str, Any]]]:
         names = ("door_sessions", "cabinet_orders", "order_revisions", "order_charges")
-        more = ("ledger_journals", "cabinet_exceptions", "sales", "stock_moves")
-        there = [name for name in (*names, *more) if name in metadata.tables]
+        more = ("ledger_journals", "cabinet_exceptions", "sales", "stock_moves", "door_stock")
+        around = ("planograms", "vendor_goods", "devices", "device_doors", "alerts", "outbox")
+        there = [name for name in (*names, *more, *around) if name in metadata.tables]
         return {name: await self.rows(name) for name in there}
 
 

@@ -10,15 +10,28 @@ import msgspec
 import pytest
 from sqlalchemy import insert
 
-from devices.desk.store import clear_exception
+from devices.desk.store import Wanted, clear_exception, exceptions_page
 from devices.flow.model import UnpaidOrder
 from devices.model import DeviceOffline
 from devices.sessions.model import DoorBusy, State
+from devices.stock.offers.store import push_again
+from devices.stock.planograms.store import refuse_planogram
 from simulators.xiaomai import Fault
 from sql.alerts import clear_alert
 from sql.database import Tx
-from sql.tables.devices import device_doors, devices
-from tests.devices.flow.town import ANNA, BEN, PRICES, STOCK, Town, _device, set_device
+from sql.tables.devices import device_doors, devices, vendor_goods
+from tests.devices.flow.town import (
+    ANNA,
+    BEN,
+    CLERK,
+    FOREIGNER,
+    PRICES,
+    STOCK,
+    Town,
+    _device,
+    by,
+    set_device,
+)
 
 
 async def shopping(
@@ -133,6 +146,9 @@ async def test_11_a_command_that_opens_nothing_is_given_back(town: Town) -> None
     assert await town.tickets() == 20_000
     assert (await town.rows("devices"))[0]["faults"] == 1
     assert town.asked("door/query") == 2
+    # No door opens for it any more.
+    assert town.asked("door/cancel") == 1
+    assert [each.lived.state for each in town.sim.openings.values()] == ["cancelled"]
     again = await town.open(door_no=2)
     assert again.session.state is State.OPENING
 
@@ -149,6 +165,62 @@ async def test_11_a_lock_that_fails_silently_is_given_back_as_soon_as_it_is_know
     assert await one_town.state(opened) is State.NOT_OPENED
     assert await one_town.tickets() == 20_000
     assert (await one_town.rows("devices"))[0]["faults"] == 1
+
+
+@pytest.mark.parametrize(("code", "why"), [(3006, "session_unknown"), (3007, "pending")])
+async def test_11_a_device_nothing_is_known_of_to_the_end_is_at_fault(
+    one_town: Town, code: int, why: str
+) -> None:
+    await one_town.grant(20_000)
+    one_town.sim.dial.add(Fault(at="device.open", kind="never_open", code=3002))
+    one_town.sim.dial.add(Fault(at="door/query", kind="code", code=code, times=None))
+    opened = await one_town.open()
+
+    await one_town.pass_by(65)
+
+    found = await one_town.session(opened)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, why)
+    assert await one_town.tickets() == 20_000
+    assert (await one_town.rows("devices"))[0]["faults"] == 1
+
+
+async def test_11_what_cannot_be_taken_back_any_more_goes_on(town: Town) -> None:
+    await town.grant(20_000)
+    town.sim.dial.add(Fault(at="event.door.*", kind="lose", times=None))
+    town.sim.dial.add(Fault(at="door/query", kind="code", code=3007, times=None))
+    opened = await town.open()
+    await town.hear()
+    town.sim.cabinet("XM-1").pull()
+
+    await town.pass_by(70)
+
+    found = await town.session(opened)
+    assert (found.state, found.unlocked_at) == (State.OPENING, town.clock.now() - 5_000)
+    assert await town.held() == 20_000
+    town.sim.cabinet("XM-1").take("cola")
+    town.sim.cabinet("XM-1").close()
+    await town.turn(5)
+    assert await town.state(opened) is State.PAID
+    assert await town.tickets() == 20_000 - 5 * 350
+    assert town.asked("door/cancel") == 1
+
+
+async def test_11_an_unlocked_door_of_which_nothing_is_known_is_for_a_person(
+    one_town: Town,
+) -> None:
+    await one_town.grant(20_000)
+    one_town.sim.dial.add(Fault(at="event.*", kind="lose", times=None))
+    one_town.sim.dial.add(Fault(at="door/query", kind="code", code=3007, times=None))
+    opened = await one_town.open()
+    await one_town.hear()
+    one_town.sim.cabinet("XM-1").pull()
+
+    await one_town.pass_by(320)
+
+    assert await one_town.state(opened) is State.ABNORMAL
+    assert await one_town.desk() == [("abnormal", f"session:{opened.session.id}")]
+    assert await one_town.held() == 20_000
+    assert one_town.asked("door/cancel") == 1
 
 
 async def test_12_a_second_tap_after_no_answer_unlocks_nothing_twice(town: Town) -> None:
@@ -279,8 +351,16 @@ async def test_22_a_door_left_open_is_reminded_of_alarmed_of_and_never_settled(
             at.setdefault("reminder", second)
         if ("cabinet.door_open", f"session:{session}") in await town.alerts():
             at.setdefault("alarm", second)
+        if ("door_open", f"session:{session}") in await town.desk():
+            at.setdefault("desk", second)
         assert await town.state(session) is State.OPEN
-    assert at == {"reminder": 180, "alarm": 600}
+    assert at == {"reminder": 180, "alarm": 600, "desk": 600}
+    # Who is kept to the store sees it there; who is kept to another does not.
+    for account_id, expected in ((CLERK, ["door_open"]), (FOREIGNER, [])):
+        _, found = await town.db.read(
+            exceptions_page, Wanted(is_open=True), by=by(account_id), offset=0, most=9
+        )
+        assert [each.kind for each in found] == expected
 
     cabinet = town.sim.cabinet("XM-1")
     cabinet.take("cola", 2)
@@ -290,6 +370,21 @@ async def test_22_a_door_left_open_is_reminded_of_alarmed_of_and_never_settled(
     assert await town.state(session) is State.PAID
     assert await town.tickets() == 20_000 - 10 * 350
     assert ("cabinet.door_open", f"session:{session}") not in await town.alerts()
+    assert await town.desk() == []
+
+
+async def test_22_who_has_looked_after_an_open_door_is_not_told_of_it_again(
+    one_town: Town,
+) -> None:
+    session = await shopping(one_town)
+    await one_town.pass_by(620, step=20)
+    assert await one_town.desk() == [("door_open", f"session:{session}")]
+
+    await one_town.db.write(clear_exception, "door_open", f"session:{session}", "seen")
+    await one_town.pass_by(1_300, step=100)
+
+    assert await one_town.desk() == []
+    assert ("cabinet.door_open", f"session:{session}") in await one_town.alerts()
 
 
 async def test_25_a_door_that_nobody_opened_is_quarantined_and_alarmed(
@@ -388,6 +483,30 @@ async def test_a_replay_says_nothing_of_how_a_cabinet_is_now(town: Town) -> None
     await town.inbox.replay()
 
     assert (await town.rows("devices"), await town.rows("alerts")) == before
+
+
+async def test_a_replay_brings_back_no_old_word_about_goods_or_a_layout(town: Town) -> None:
+    await town.db.write(offer, "cola")
+    town.sim.tell_goods([{"sku": "cola", "code": 5001, "msg": "no picture"}])
+    town.sim.cabinet("XM-1").say("planogram.changed", {"version": 7})
+    await town.hear()
+    (good,) = await town.rows("vendor_goods")
+    assert good["state"] == "refused"
+    states = {row["version"]: row["state"] for row in await town.rows("planograms")}
+    assert states[8] == "waiting"
+
+    # Since then the good was mended, and the layout given up.
+    await town.db.write(push_again, "cola", by=by())
+    await town.db.write(refuse_planogram, 1, 8, "by hand")
+    await town.replays()
+
+    (good,) = await town.rows("vendor_goods")
+    assert good["state"] == "waiting"
+
+
+def offer(tx: Tx, sku: str) -> None:
+    row = {"vendor": "xiaomai", "sku": sku, "mark": "1", "error": "", "changed_at": tx.now}
+    tx.execute(insert(vendor_goods), {**row, "state": "waiting"})
 
 
 def add_devices(tx: Tx, codes: list[str]) -> None:

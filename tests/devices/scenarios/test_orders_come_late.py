@@ -119,7 +119,8 @@ async def test_3_two_processes_are_told_of_one_order_at_once(
 async def test_7_what_comes_after_it_was_given_up_is_never_charged_by_itself(town: Town) -> None:
     await town.grant(5_000)
     town.sim.dial.add(Fault(at="event.*", kind="lose", times=None))
-    town.sim.dial.add(Fault(at="door/query", kind="code", code=3002, times=None))
+    for endpoint in ("door/query", "door/cancel"):
+        town.sim.dial.add(Fault(at=endpoint, kind="code", code=3002, times=None))
     opened = await town.open()
     await town.hear()
     # It opens, and nobody can tell us.

@@ -195,6 +195,17 @@ def test_a_door_that_opens_after_it_was_given_up_waits_for_a_person(state: State
     assert (unlocked.state, other.is_strange) == (state, False)
 
 
+@pytest.mark.parametrize("state", [State.REJECTED, State.NOT_OPENED])
+def test_what_was_known_before_it_was_given_up_is_no_late_opening(state: State) -> None:
+    """As when the events are told, or worked, once more."""
+    over = session(state, unlocked_at=T0, opened_at=T0)
+
+    for said in (OPENED, UNLOCKED):
+        for has_sensor in (True, False):
+            change = after(over, said, T0 + 1_000, has_door_sensor=has_sensor)
+            assert (change.to, change.values, change.is_strange) == (state, {}, False)
+
+
 def test_a_door_that_moves_before_it_was_asked_to_is_strange() -> None:
     opened, change = told(session(State.REQUESTED), OPENED)
     closed, other = told(session(State.REQUESTED), CLOSED)
@@ -264,6 +275,7 @@ def test_each_state_has_its_first_look() -> None:
         State.OPEN: 180_000,
         State.CLOSED: 15_000,
         State.SETTLING: 600_000,
+        State.UNPAID: HOUR,
         State.ABNORMAL: 2 * HOUR,
         State.TIMEOUT: 24 * HOUR,
     }
@@ -348,8 +360,29 @@ def test_what_waits_for_a_person_is_told_at_two_ages_then_day_by_day() -> None:
     assert due_now(given_up, T0 + 24 * HOUR) == (Due.AGE, T0 + 48 * HOUR)
 
 
+def test_what_is_not_paid_is_reminded_of_three_times() -> None:
+    unpaid, at = session(State.UNPAID, ended_at=T0, due_at=T0 + HOUR), []
+    while True:
+        assert unpaid.due_at is not None
+        what, following = due_now(unpaid, unpaid.due_at)
+        if what is Due.NOTHING:
+            break
+        assert what is Due.DUN
+        at.append((unpaid.due_at - T0) // HOUR)
+        unpaid = msgspec.structs.replace(unpaid, due_at=following)
+
+    assert at == [1, 24, 72]
+
+
+def test_reminders_that_were_missed_are_made_up_by_one() -> None:
+    unpaid = session(State.UNPAID, ended_at=T0, due_at=T0 + HOUR)
+
+    assert due_now(unpaid, T0 + 30 * HOUR) == (Due.DUN, T0 + 72 * HOUR)
+    assert due_now(unpaid, T0 + 80 * HOUR) == (Due.DUN, T0 + 104 * HOUR)
+
+
 def test_nothing_is_due_of_what_is_over() -> None:
-    assert {due_now(session(state), T0)[0] for state in FINAL | {State.UNPAID}} == {Due.NOTHING}
+    assert {due_now(session(state), T0)[0] for state in FINAL} == {Due.NOTHING}
 
 
 # ---------------------------------------------------------------- the tables

@@ -37,6 +37,10 @@ class Party(abc.ABC):
     @abc.abstractmethod
     def disconnect(self, code: str) -> None: ...
     @abc.abstractmethod
+    def never_open(self) -> None:
+        """The next command is taken, and no cabinet obeys it."""
+
+    @abc.abstractmethod
     def spoil(self, how: str, *, is_done: bool) -> None:
         """The next answer: hang_up, http_502 or nonsense; whether it was carried out before."""
 
@@ -91,6 +95,9 @@ class XiaomaiParty(Party):
 
     def disconnect(self, code: str) -> None:
         self._sim.cabinet(code).disconnect()
+
+    def never_open(self) -> None:
+        self._sim.dial.add(platform.Fault(at="device.open", kind="never_open"))
 
     def spoil(self, how: str, *, is_done: bool) -> None:
         kind: Any = {"hang_up": "drop"}.get(how, how)
@@ -167,6 +174,9 @@ class SimParty(Party):
 
     def disconnect(self, code: str) -> None:
         self.platform.boxes[code].is_alive = False
+
+    def never_open(self) -> None:
+        """Here each waits for somebody who pulls."""
 
     def spoil(self, how: str, *, is_done: bool) -> None:
         self.platform.spoilt.append((how, is_done))

@@ -163,6 +163,19 @@ async def test_an_unlocked_door_is_not_cancelled(party: Party, clock: Clock) -> 
     assert await party.vendor.cancel_open("R1") is False
 
 
+async def test_a_command_that_nobody_has_obeyed_is_cancelled(party: Party, clock: Clock) -> None:
+    party.add_cabinet("C1")
+    party.never_open()
+    await party.vendor.open_door(command(clock))
+
+    assert await party.vendor.cancel_open("R1") is True
+
+    await party.idle()
+    fact = await party.vendor.query_session("R1")
+    assert (fact.outcome, fact.state) == (Outcome.NOT_EXECUTED, "failed")
+    assert fact.unlocked_at is None
+
+
 async def test_whether_a_door_may_be_opened_is_told_where_it_is_offered(party: Party) -> None:
     party.add_cabinet("C1")
     party.add_cabinet("C2")
