@@ -98,6 +98,8 @@ GET    /api/v1/admin/statistics/sales                    | -         | 401      
 GET    /api/v1/admin/reports                             | -         | 401         401         403         403         403         403         403         200
 GET    /api/v1/admin/reports/{report_id}                 | report    | 401         401         403         403         403         403         403         200/200/404
 GET    /api/v1/admin/reports/{report_id}/report.xlsx     | report    | 401         401         403         403         403         403         403         200/200/404
+GET    /api/v1/admin/callbacks                           | -         | 401         401         403         403         403         403         403         200
+POST   /api/v1/admin/callbacks/{event_id}/put-back       | event     | 401         401         403         403         403         403         403         200/200/404
 POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401         401         401         401         401         401         401         401
 """  # noqa: E501
 
@@ -186,6 +188,8 @@ GET    /api/v1/admin/statistics/sales                    | -         | 200      
 GET    /api/v1/admin/reports                             | -         | 200         200         200         403         200
 GET    /api/v1/admin/reports/{report_id}                 | report    | 200/200/404 200/200/404 200/200/404 403         200/200/404
 GET    /api/v1/admin/reports/{report_id}/report.xlsx     | report    | 200/200/404 200/200/404 200/200/404 403         200/200/404
+GET    /api/v1/admin/callbacks                           | -         | 200         200         200         403         200
+POST   /api/v1/admin/callbacks/{event_id}/put-back       | event     | 200/200/404 200/200/404 403         403         403
 POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401         401         401         401         401
 """  # noqa: E501
 
@@ -274,6 +278,8 @@ GET    /api/v1/admin/statistics/sales                    | -         | 200      
 GET    /api/v1/admin/reports                             | -         | 403         403         403
 GET    /api/v1/admin/reports/{report_id}                 | report    | 403         403         403
 GET    /api/v1/admin/reports/{report_id}/report.xlsx     | report    | 403         403         403
+GET    /api/v1/admin/callbacks                           | -         | 403         403         403
+POST   /api/v1/admin/callbacks/{event_id}/put-back       | event     | 403         403         403
 POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401         401         401
 """  # noqa: E501
 
@@ -338,6 +344,7 @@ DOOR_BODIES: dict[str, Body] = {
     "POST /api/v1/admin/complaints/{complaint_id}/resolve": _resolution,
     "POST /api/v1/admin/members/search": lambda _: {"phone": PHONES["A"]},
     **{f"POST {_MEMBER}/{verb}": _because for verb in ("phone", "bar", "unbar")},
+    "POST /api/v1/admin/callbacks/{event_id}/put-back": _because,
     f"POST {_MEMBER}/tickets": lambda _: {"tickets": 1, "reason": REASON},
 }  # fmt: skip
 
