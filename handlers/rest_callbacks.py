@@ -12,9 +12,8 @@ from devices.inbox.kept.service import KeptEvents
 from devices.inbox.kept.store import SORTS
 from handlers.actors import by, signed_in
 from handlers.calls import ADMIN, Call
-from handlers.rest_fleet import sorted_by
 from handlers.routing import Route
-from handlers.wire import Listing, Page, rfc3339
+from handlers.wire import Listing, Page, rfc3339, sorted_by
 
 _READ: Final = ADMIN | allowed(Permission.CALLBACKS_READ)
 _PUT_BACK: Final = ADMIN | allowed(Permission.CALLBACKS_PUT_BACK)
@@ -64,7 +63,7 @@ def routes(events: KeptEvents) -> list[Route]:
                 vendor=asked.vendor,
                 device_code=asked.device_code,
                 event_type=asked.event_type,
-                sort=sorted_by(asked, SORTS) if asked.sort else "-id",
+                sort=sorted_by(asked, SORTS, "-id"),
             ),
             offset=(asked.page - 1) * asked.page_size,
             most=asked.page_size,

@@ -1,6 +1,5 @@
 """Stores and devices over REST, for the back office; each sees the stores it is kept to."""
 
-from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -28,12 +27,11 @@ from devices.fleet.model import (
     StoreType,
 )
 from devices.fleet.service import Fleet
-from devices.fleet.store import DevicesWanted, StoresWanted
+from devices.fleet.store import BINDING_SORTS, DevicesWanted, StoresWanted
 from handlers.actors import by
 from handlers.calls import ADMIN, Call, Response
-from handlers.errors import FieldError, Problem
 from handlers.routing import Route
-from handlers.wire import Listing, Page, rfc3339
+from handlers.wire import Listing, Page, rfc3339, sorted_by
 from payments.qr import QrOptions, qr_png
 
 _READ_STORES: Final = ADMIN | allowed(Permission.STORES_READ)
@@ -552,6 +550,7 @@ class _Handlers:
         total, found = await self._fleet.bindings(
             call.params["device_id"],
             by=by(call),
+            sort=sorted_by(page, BINDING_SORTS, "-id"),
             offset=(page.page - 1) * page.page_size,
             most=page.page_size,
         )
@@ -597,16 +596,6 @@ class _Handlers:
             created_at=rfc3339(device.created_at),
             updated_at=rfc3339(device.updated_at),
         )
-
-
-def sorted_by(page: Page, fields: Iterable[str]) -> str:
-    """The order that was asked for, by id without one. Raises Problem."""
-    if page.sort.removeprefix("-") not in {*fields, ""}:
-        why = "Sorted by " + ", ".join(fields) + "."
-        raise Problem(
-            400, "query.invalid", "The query is wrong.", errors=(FieldError("$.sort", why),)
-        )
-    return page.sort or "id"
 
 
 def _binding_out(binding: Binding) -> BindingOut:

@@ -38,6 +38,7 @@ from devices.fleet.streams import News, tell
 from devices.model import NotBound
 from devices.vendors.port import Bound
 from sql.alerts import clear_alert, raise_alert
+from sql.sorting import ordered
 from sql.tables.devices import (
     device_bindings,
     device_doors,
@@ -178,16 +179,30 @@ def _device_conditions(wanted: DevicesWanted, scope: Scope) -> list[Any]:
     return conditions + _equals(devices, wanted, "vendor", "status", "service", "link")
 
 
+BINDING_SORTS: Final = {
+    "id": device_bindings.c.id,
+    "created_at": device_bindings.c.begun_at,
+    **{name: device_bindings.c[name] for name in ("begun_at", "bound_at", "unbound_at")},
+}
+
+
 def bindings_of(
-    tx: Tx, device_id: int, *, scope: Scope = None, offset: int = 0, most: int = 100
+    tx: Tx,
+    device_id: int,
+    *,
+    scope: Scope = None,
+    sort: str = "-id",
+    offset: int = 0,
+    most: int = 100,
 ) -> tuple[int, list[Binding]]:
-    """Where a device stood, the latest first. Raises DeviceNotFound."""
+    """Where a device stood. Raises DeviceNotFound."""
     load_device(tx, device_id, scope=scope)
     where = [device_bindings.c.device_id == device_id]
     if scope is not None:
         where.append(device_bindings.c.store_id.in_(scope))
     total = tx.execute(select(func.count()).select_from(device_bindings).where(*where))
-    chosen = select(device_bindings).where(*where).order_by(device_bindings.c.id.desc())
+    order = ordered(sort, BINDING_SORTS, device_bindings.c.id)
+    chosen = select(device_bindings).where(*where).order_by(*order)
     rows = tx.execute(chosen.offset(offset).limit(most))
     return total.scalar_one(), [msgspec.convert(row._mapping, Binding) for row in rows]
 

@@ -9,10 +9,15 @@ from accounts.audit.store import record
 from devices.inbox import store
 from devices.inbox.kept.model import EventNotEnded, EventNotFound, Kept, Wanted
 from devices.inbox.model import DEAD, QUARANTINED
+from sql.sorting import ordered
 from sql.tables.devices import callback_inbox as inbox
 from sql.transaction import Tx
 
-SORTS: Final = {"id": inbox.c.id, "received_at": inbox.c.received_at}
+SORTS: Final = {
+    "id": inbox.c.id,
+    "created_at": inbox.c.received_at,
+    "received_at": inbox.c.received_at,
+}
 
 # A page of whole bodies would be megabytes.
 _BODY_BYTES: Final = 8_000
@@ -32,9 +37,7 @@ def page(tx: Tx, wanted: Wanted, *, offset: int, most: int) -> tuple[int, list[K
         if (value := getattr(wanted, name))
     ]
     total = tx.execute(select(func.count()).select_from(inbox).where(*where)).scalar_one()
-    column = SORTS[wanted.sort.removeprefix("-")]
-    order = column.desc() if wanted.sort.startswith("-") else column
-    chosen = select(*_COLUMNS).where(*where).order_by(order, inbox.c.id.desc())
+    chosen = select(*_COLUMNS).where(*where).order_by(*ordered(wanted.sort, SORTS, inbox.c.id))
     rows = tx.execute(chosen.offset(offset).limit(most))
     return total, [_kept(row) for row in rows]
 
