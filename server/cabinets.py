@@ -125,7 +125,7 @@ class CabinetSide:
         self.vendors = vendors_of(config, now)
         self.erp = Erp(config.erp.url, config.erp.token) if config.erp.url else None
         secret = config.server.secret
-        codes = QrCodes(secret, f"{config.base_url}/h5/cabinet/?c=")
+        codes = QrCodes(secret, config.sticker_prefix)
         order_rules = OrderRules(
             review_limit_fen=config.cabinet.review_limit_fen,
             two_person_above_fen=config.payments.two_person_above_fen,
