@@ -12,6 +12,7 @@ from commerce.members.messages import (
     MemberOut,
     OwnOut,
     OwnPatch,
+    Phone,
     PhoneOut,
     PhoneSearch,
     Tickets,
@@ -91,10 +92,11 @@ class ComplaintPage(Page, frozen=True, kw_only=True):
 
 
 class MemberPage(Page, frozen=True, kw_only=True):
-    """keyword: in the name. phone_tail: the last four digits; a whole number is searched for by
-    POST, so that no log has it."""
+    """keyword: in the name. phone: a whole number; phone_tail: its last four digits. We log no
+    queries; where a proxy does, search by POST."""
 
     keyword: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    phone: Phone = ""
     phone_tail: Annotated[str, msgspec.Meta(pattern=r"^([0-9]{4})?$")] = ""
     is_barred: bool | None = None
 
@@ -469,6 +471,7 @@ def _member_routes(handlers: "_Members") -> list[Route]:
             who=_MEMBERS,
             area=area,
             summary="Whoever has signed in as a diner; phones masked",
+            errors=("members.phone_invalid",),
         ),
         Route(
             "POST",
@@ -583,7 +586,7 @@ class _Members:
             sort=sorted_by(page, SORTS, "-id"),
         )
         total, found = await self._members.page(
-            wanted, by=by(call), offset=_offset(page), most=page.page_size
+            wanted, phone=page.phone, by=by(call), offset=_offset(page), most=page.page_size
         )
         return Listing([member_out(each) for each in found], total, page.page, page.page_size)
 
