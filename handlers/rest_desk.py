@@ -128,6 +128,7 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
         "exceptions.taken",
         "idempotency.key_reused",
     )
+    of_its_subject = ("door_session.not_found", "cabinet_order.not_found")
     common: dict[str, Any] = {"returns": ExceptionOut, "area": area}
     return [
         Route(
@@ -171,7 +172,10 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
             "clear. Of a session without an order: nothing was taken.",
             errors=(
                 *refused,
+                *of_its_subject,
                 "exceptions.nothing_to_approve",
+                "cabinets.door_in_use",
+                "cabinets.order_there",
                 "cabinet_order.items_missing",
                 "cabinet_order.unknown_item",
                 "cabinet_order.session_missing",
@@ -187,7 +191,12 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
             who=_DECIDE,
             idempotent=True,
             summary="Do not let it happen: nothing is charged, or it is waited on",
-            errors=(*refused, "exceptions.nothing_to_approve"),
+            errors=(
+                *refused,
+                *of_its_subject,
+                "exceptions.nothing_to_approve",
+                "payments.stopped",
+            ),
             **common,
         ),
         Route(
@@ -349,6 +358,7 @@ def _complaint_routes(handlers: "_Complaints") -> list[Route]:
             errors=(
                 *found,
                 "complaints.resolved",
+                "cabinet_order.not_found",
                 "cabinet_order.in_review",
                 "cabinet_order.not_paid",
                 "cabinet_order.refund_too_much",
