@@ -29,7 +29,7 @@ from devices.fleet.model import (
 from devices.fleet.service import Fleet
 from devices.fleet.store import BINDING_SORTS, DevicesWanted, StoresWanted
 from handlers.actors import by
-from handlers.calls import ADMIN, Call, Response
+from handlers.calls import ADMIN, PUBLIC, Call, Response
 from handlers.routing import Route
 from handlers.wire import Listing, Page, rfc3339, sorted_by
 from payments.qr import QrOptions, qr_png
@@ -146,6 +146,15 @@ class DeviceWhereOut(DeviceOut, frozen=True):
     """binding: its time in the store where it stands."""
 
     binding: BindingOut | None
+
+
+class LabelOut(msgspec.Struct, frozen=True):
+    """store_name: "" where the cabinet stands in no store."""
+
+    kind: Literal["door", "store"]
+    name: str
+    store_name: str
+    door_no: int | None
 
 
 def routes(fleet: Fleet) -> list[Route]:
@@ -373,6 +382,16 @@ def _sticker_routes(handlers: "_Handlers") -> list[Route]:
     return [
         Route(
             "GET",
+            "/api/v1/cabinets/{qr:text}",
+            handlers.label,
+            returns=LabelOut,
+            who=PUBLIC,
+            area="cabinets",
+            summary="What a code is of, for the page that an ordinary scanner opens",
+            errors=("cabinets.qr_invalid",),
+        ),
+        Route(
+            "GET",
             "/api/v1/admin/stores/{store_id}/qr.png",
             handlers.store_qr,
             query=Sticker,
@@ -555,6 +574,11 @@ class _Handlers:
             most=page.page_size,
         )
         return Listing([_binding_out(each) for each in found], total, page.page, page.page_size)
+
+    async def label(self, call: Call) -> LabelOut:
+        label = await self._fleet.label(call.params["qr"])
+        return LabelOut("store" if label.door_no is None else "door", label.name,
+                        label.store_name, label.door_no)  # fmt: skip
 
     async def door_qr(self, call: Call) -> Response:
         device = await self._fleet.device(call.params["device_id"], by=by(call))

@@ -17,6 +17,7 @@ from devices.fleet.model import (
     Device,
     DeviceBound,
     DoorNotFound,
+    Label,
     Service,
     Store,
     VendorNotSet,
@@ -104,6 +105,10 @@ class Fleet:
         if door_no not in device.door_numbers:
             raise DoorNotFound
         return self.qr.door(device.id, door_no, device.qr_version)
+
+    async def label(self, code: str) -> Label:
+        """Of whoever holds a phone before a sticker: what it is of. Raises QrInvalid."""
+        return await self._db.read(store.label_of, self.qr.read(code))
 
     async def bindings(
         self, device_id: int, *, by: By, sort: str = "-id", offset: int, most: int

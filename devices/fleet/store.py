@@ -24,6 +24,7 @@ from devices.fleet.model import (
     DeviceNotFound,
     DeviceRetired,
     Door,
+    Label,
     OutOfScope,
     QrInvalid,
     Service,
@@ -33,7 +34,7 @@ from devices.fleet.model import (
     StoreInUse,
     StoreNotFound,
 )
-from devices.fleet.qr import DoorCode
+from devices.fleet.qr import DoorCode, StoreCode
 from devices.fleet.streams import News, tell
 from devices.model import NotBound
 from devices.vendors.port import Bound
@@ -222,6 +223,23 @@ def scanned(tx: Tx, code: DoorCode, *, lock: bool = False) -> Device:
     if code.door_no not in device.door_numbers:
         raise QrInvalid
     return device
+
+
+def label_of(tx: Tx, code: DoorCode | StoreCode) -> Label:
+    """Raises QrInvalid for a code that is void, or of what is not there any more."""
+    try:
+        if isinstance(code, StoreCode):
+            store = load_store(tx, code.store_id)
+            if store.deleted_at is not None:
+                raise QrInvalid
+            return Label(name="", store_name=store.name, door_no=None)
+        device = load_device(tx, code.device_id)
+    except (StoreNotFound, DeviceNotFound) as error:
+        raise QrInvalid from error
+    if device.qr_version != code.version or code.door_no not in device.door_numbers:
+        raise QrInvalid
+    where = "" if device.store_id is None else load_store(tx, device.store_id).name
+    return Label(name=device.name, store_name=where, door_no=code.door_no)
 
 
 def devices_to_pick(tx: Tx, store_id: int) -> list[Device]:

@@ -16,6 +16,7 @@ from tests.edge.street import PHONES, PRICES, REASON
 CABINET_REST = """
 route                                                    | object    | none        expired     board       diner       other       seller      rival       admin
 POST   /api/v1/cabinets/open                             | scan      | 401         401         403         202/202/422 202/202/422 403         403         403
+GET    /api/v1/cabinets/{qr:text}                        | scan      | 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422
 GET    /api/v1/cabinets/{qr:text}/doors                  | scan      | 401         401         403         200/200/422 200/200/422 403         403         403
 GET    /api/v1/door-sessions/current                     | -         | 401         401         403         200         200         403         403         403
 GET    /api/v1/door-sessions/{session_id}                | session   | 401         401         403         200/404/404 200/404/404 403         403         403
@@ -106,6 +107,7 @@ POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401      
 CABINET_STAFF = """
 route                                                    | object    | owner       operator    finance     support     readonly
 POST   /api/v1/cabinets/open                             | scan      | 403         403         403         403         403
+GET    /api/v1/cabinets/{qr:text}                        | scan      | 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422
 GET    /api/v1/cabinets/{qr:text}/doors                  | scan      | 403         403         403         403         403
 GET    /api/v1/door-sessions/current                     | -         | 403         403         403         403         403
 GET    /api/v1/door-sessions/{session_id}                | session   | 403         403         403         403         403
@@ -196,6 +198,7 @@ POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401      
 CABINET_KEPT = """
 route                                                    | object    | operator-a  finance-a   support-a
 POST   /api/v1/cabinets/open                             | scan      | 403         403         403
+GET    /api/v1/cabinets/{qr:text}                        | scan      | 200/200/422 200/200/422 200/200/422
 GET    /api/v1/cabinets/{qr:text}/doors                  | scan      | 403         403         403
 GET    /api/v1/door-sessions/current                     | -         | 403         403         403
 GET    /api/v1/door-sessions/{session_id}                | session   | 403         403         403
