@@ -49,7 +49,11 @@ def build(web: Path) -> None:
     }
     for name, files in (("board", board), ("home", home), ("renew", renew)):
         files["index.html"] = page(name, files)
+    cabinet = read(CLIENTS / "cabinet", "cabinet.js")
+    # It looks as the front page does, and takes its files.
+    cabinet["index.html"] = page("cabinet", {**home, **cabinet})
     h5 = {f"renew/{name}": content for name, content in renew.items()}
+    h5 |= {f"cabinet/{name}": content for name, content in cabinet.items()}
     h5["index.html"] = page("h5", home)
     for name, files in (("board", board), ("home", home), ("h5", h5)):
         write(web / name, files)

@@ -21,6 +21,7 @@ from devices import model as devices
 from devices.desk import model as desk
 from devices.fleet import model as fleet
 from devices.flow import model as flow
+from devices.inbox.kept import model as kept
 from devices.orders import model as cabinet_orders
 from devices.presence import model as presence
 from devices.reports import model as reports
@@ -311,6 +312,8 @@ REFUSALS: Final = Refusals(
         desk.ComplaintResolved: 409,
         desk.OrderNotYours: 404,
         desk.TooManyPictures: 422,
+        kept.EventNotFound: 404,
+        kept.EventNotEnded: 409,
         reports.ReportNotFound: 404,
         reports.ReportsOfAll: 403,
         payments.DebtNotFound: 404,

@@ -11,8 +11,8 @@ from accounts.staff.permissions import Permission, allowed
 from handlers.actors import by, signed_in
 from handlers.calls import ADMIN, Call
 from handlers.routing import Route
-from handlers.wire import Listing, Page, rfc3339
-from sql.alerts import Alert, Incident
+from handlers.wire import Listing, Page, rfc3339, sorted_by
+from sql.alerts import ALERT_SORTS, INCIDENT_SORTS, Alert, Incident
 
 MAY_LOOK = ADMIN | allowed(Permission.ALERTS_READ)
 MAY_CLEAR = ADMIN | allowed(Permission.ALERTS_CLEAR)
@@ -72,6 +72,7 @@ def routes(alerts: Alerts) -> list[Route]:
         total, found = await alerts.page(
             kind=asked.kind,
             is_open=asked.open,
+            sort=sorted_by(asked, ALERT_SORTS, "-id"),
             offset=(asked.page - 1) * asked.page_size,
             most=asked.page_size,
         )
@@ -84,7 +85,10 @@ def routes(alerts: Alerts) -> list[Route]:
     async def incidents(call: Call) -> Listing[IncidentOut]:
         asked: IncidentPage = call.query
         total, found = await alerts.incidents(
-            kind=asked.kind, offset=(asked.page - 1) * asked.page_size, most=asked.page_size
+            kind=asked.kind,
+            sort=sorted_by(asked, INCIDENT_SORTS, "-id"),
+            offset=(asked.page - 1) * asked.page_size,
+            most=asked.page_size,
         )
         with_raw = not MAY_READ_RAW.isdisjoint(signed_in(call).roles)
         items = [_incident_out(each, with_raw=with_raw) for each in found]

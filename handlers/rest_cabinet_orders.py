@@ -25,13 +25,13 @@ from devices.orders.messages import (
     staff_order_out,
 )
 from devices.orders.model import Kind, OrderState, PayWith
-from devices.orders.rows.store import Filter
+from devices.orders.rows.store import SORTS, Filter
 from devices.orders.service import Orders
 from handlers.actors import by, signed_in
 from handlers.calls import ADMIN, DINER, Call, Response
 from handlers.errors import FieldError, Problem
 from handlers.routing import Route
-from handlers.wire import Listing, Page, from_rfc3339
+from handlers.wire import Listing, Page, from_rfc3339, sorted_by
 
 _READ: Final = ADMIN | allowed(Permission.CABINET_ORDERS_READ)
 _CORRECT: Final = ADMIN | allowed(Permission.CABINET_ORDERS_CORRECT)
@@ -230,7 +230,10 @@ class _Handlers:
     async def mine(self, call: Call) -> Listing[OrderOut]:
         page: Page = call.query
         total, found = await self._orders.mine(
-            signed_in(call).account_id, offset=_offset(page), most=page.page_size
+            signed_in(call).account_id,
+            sort=sorted_by(page, SORTS, "-id"),
+            offset=_offset(page),
+            most=page.page_size,
         )
         return Listing([order_out(each) for each in found], total, page.page, page.page_size)
 
@@ -261,8 +264,9 @@ class _Handlers:
 
     async def page(self, call: Call) -> Listing[StaffOrderOut]:
         page: OrderPage = call.query
+        wanted = msgspec.structs.replace(_filter(page), sort=sorted_by(page, SORTS, "-id"))
         total, found = await self._orders.page(
-            _filter(page), by=by(call), offset=_offset(page), most=page.page_size
+            wanted, by=by(call), offset=_offset(page), most=page.page_size
         )
         shown = [staff_order_out(each) for each in found]
         return Listing(shown, total, page.page, page.page_size)

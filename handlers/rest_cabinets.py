@@ -20,13 +20,13 @@ from devices.flow.messages import (
 from devices.flow.model import Opened
 from devices.flow.service import Cabinets
 from devices.sessions.model import DoorSession, SessionNotFound, State
-from devices.sessions.store import Wanted
+from devices.sessions.store import SORTS, Wanted
 from handlers.actors import by, signed_in
 from handlers.calls import ADMIN, DINER, Call
 from handlers.errors import FieldError, Problem
 from handlers.limits import Limit
 from handlers.routing import Route
-from handlers.wire import Listing, Page, from_rfc3339, rfc3339
+from handlers.wire import Listing, Page, from_rfc3339, rfc3339, sorted_by
 
 OpenidOf = Callable[[int], Awaitable[str]]
 
@@ -225,6 +225,7 @@ class _Handlers:
             purpose=page.purpose,
             from_at=_time("from", page.from_),
             before_at=_time("before", page.before),
+            sort=sorted_by(page, SORTS, "-id"),
         )
         total, found = await self._cabinets.page(
             wanted, by=by(call), offset=(page.page - 1) * page.page_size, most=page.page_size

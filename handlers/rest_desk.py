@@ -12,6 +12,7 @@ from commerce.members.messages import (
     MemberOut,
     OwnOut,
     OwnPatch,
+    Phone,
     PhoneOut,
     PhoneSearch,
     Tickets,
@@ -24,6 +25,7 @@ from commerce.members.messages import (
 from commerce.members.service import Members
 from commerce.members.store import SORTS, GrantAsk
 from commerce.members.store import Wanted as MembersWanted
+from devices.desk.complaints.store import SORTS as COMPLAINT_SORTS
 from devices.desk.complaints.store import Wanted as ComplaintsWanted
 from devices.desk.messages import (
     Approval,
@@ -45,12 +47,13 @@ from devices.desk.model import (
     Ruling,
 )
 from devices.desk.service import Complaints, Desk
+from devices.desk.store import SORTS as EXCEPTION_SORTS
 from devices.desk.store import Wanted
 from handlers.actors import by, signed_in
 from handlers.calls import ADMIN, DINER, Call, Response
-from handlers.errors import FieldError, Problem
+from handlers.errors import Problem
 from handlers.routing import BODY_MAX, Route
-from handlers.wire import Listing, Page
+from handlers.wire import Listing, Page, sorted_by
 
 _EXCEPTIONS: Final = ADMIN | allowed(Permission.EXCEPTIONS_READ)
 _DECIDE: Final = ADMIN | allowed(Permission.EXCEPTIONS_DECIDE)
@@ -90,10 +93,11 @@ class ComplaintPage(Page, frozen=True, kw_only=True):
 
 
 class MemberPage(Page, frozen=True, kw_only=True):
-    """keyword: in the name. phone_tail: the last four digits; a whole number is searched for by
-    POST, so that no log has it."""
+    """keyword: in the name. phone: a whole number; phone_tail: its last four digits. We log no
+    queries; where a proxy does, search by POST."""
 
     keyword: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    phone: Phone = ""
     phone_tail: Annotated[str, msgspec.Meta(pattern=r"^([0-9]{4})?$")] = ""
     is_barred: bool | None = None
 
@@ -125,6 +129,7 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
         "exceptions.taken",
         "idempotency.key_reused",
     )
+    of_its_subject = ("door_session.not_found", "cabinet_order.not_found")
     common: dict[str, Any] = {"returns": ExceptionOut, "area": area}
     return [
         Route(
@@ -178,7 +183,10 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
             "clear. Of a session without an order: nothing was taken.",
             errors=(
                 *refused,
+                *of_its_subject,
                 "exceptions.nothing_to_approve",
+                "cabinets.door_in_use",
+                "cabinets.order_there",
                 "cabinet_order.items_missing",
                 "cabinet_order.unknown_item",
                 "cabinet_order.session_missing",
@@ -194,7 +202,12 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
             who=_DECIDE,
             idempotent=True,
             summary="Do not let it happen: nothing is charged, or it is waited on",
-            errors=(*refused, "exceptions.nothing_to_approve"),
+            errors=(
+                *refused,
+                *of_its_subject,
+                "exceptions.nothing_to_approve",
+                "payments.stopped",
+            ),
             **common,
         ),
         Route(
@@ -226,6 +239,7 @@ class _Exceptions:
             device_id=page.device_id,
             order_id=page.order_id,
             session_id=page.session_id,
+            sort=sorted_by(page, EXCEPTION_SORTS, "-id"),
         )
         total, found = await self._desk.page(
             wanted, by=by(call), offset=_offset(page), most=page.page_size
@@ -360,6 +374,7 @@ def _complaint_routes(handlers: "_Complaints") -> list[Route]:
             errors=(
                 *found,
                 "complaints.resolved",
+                "cabinet_order.not_found",
                 "cabinet_order.in_review",
                 "cabinet_order.not_paid",
                 "cabinet_order.refund_too_much",
@@ -408,6 +423,7 @@ class _Complaints:
             store_id=page.store_id,
             order_id=page.order_id,
             account_id=page.account_id,
+            sort=sorted_by(page, COMPLAINT_SORTS, "-id"),
         )
         total, found = await self._complaints.page(
             wanted, by=by(call), offset=_offset(page), most=page.page_size
@@ -481,6 +497,7 @@ def _member_routes(handlers: "_Members") -> list[Route]:
             who=_MEMBERS,
             area=area,
             summary="Whoever has signed in as a diner; phones masked",
+            errors=("members.phone_invalid",),
         ),
         Route(
             "POST",
@@ -588,18 +605,14 @@ class _Members:
 
     async def page(self, call: Call) -> Listing[MemberOut]:
         page: MemberPage = call.query
-        if page.sort.removeprefix("-") not in {"", *SORTS}:
-            known = ", ".join(sorted(SORTS))
-            problem = FieldError("$.sort", f"One of {known}")
-            raise Problem(400, "query.invalid", "No such order.", errors=(problem,))
         wanted = MembersWanted(
             keyword=page.keyword,
             phone_tail=page.phone_tail,
             is_barred=page.is_barred,
-            sort=page.sort or "-id",
+            sort=sorted_by(page, SORTS, "-id"),
         )
         total, found = await self._members.page(
-            wanted, by=by(call), offset=_offset(page), most=page.page_size
+            wanted, phone=page.phone, by=by(call), offset=_offset(page), most=page.page_size
         )
         return Listing([member_out(each) for each in found], total, page.page, page.page_size)
 

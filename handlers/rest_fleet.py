@@ -1,6 +1,5 @@
 """Stores and devices over REST, for the back office; each sees the stores it is kept to."""
 
-from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -28,12 +27,11 @@ from devices.fleet.model import (
     StoreType,
 )
 from devices.fleet.service import Fleet
-from devices.fleet.store import DevicesWanted, StoresWanted
+from devices.fleet.store import BINDING_SORTS, DevicesWanted, StoresWanted
 from handlers.actors import by
-from handlers.calls import ADMIN, Call, Response
-from handlers.errors import FieldError, Problem
+from handlers.calls import ADMIN, PUBLIC, Call, Response
 from handlers.routing import Route
-from handlers.wire import Listing, Page, rfc3339
+from handlers.wire import Listing, Page, rfc3339, sorted_by
 from payments.qr import QrOptions, qr_png
 
 _READ_STORES: Final = ADMIN | allowed(Permission.STORES_READ)
@@ -148,6 +146,15 @@ class DeviceWhereOut(DeviceOut, frozen=True):
     """binding: its time in the store where it stands."""
 
     binding: BindingOut | None
+
+
+class LabelOut(msgspec.Struct, frozen=True):
+    """store_name: "" where the cabinet stands in no store."""
+
+    kind: Literal["door", "store"]
+    name: str
+    store_name: str
+    door_no: int | None
 
 
 def routes(fleet: Fleet) -> list[Route]:
@@ -375,6 +382,16 @@ def _sticker_routes(handlers: "_Handlers") -> list[Route]:
     return [
         Route(
             "GET",
+            "/api/v1/cabinets/{qr:text}",
+            handlers.label,
+            returns=LabelOut,
+            who=PUBLIC,
+            area="cabinets",
+            summary="What a code is of, for the page that an ordinary scanner opens",
+            errors=("cabinets.qr_invalid",),
+        ),
+        Route(
+            "GET",
             "/api/v1/admin/stores/{store_id}/qr.png",
             handlers.store_qr,
             query=Sticker,
@@ -552,10 +569,16 @@ class _Handlers:
         total, found = await self._fleet.bindings(
             call.params["device_id"],
             by=by(call),
+            sort=sorted_by(page, BINDING_SORTS, "-id"),
             offset=(page.page - 1) * page.page_size,
             most=page.page_size,
         )
         return Listing([_binding_out(each) for each in found], total, page.page, page.page_size)
+
+    async def label(self, call: Call) -> LabelOut:
+        label = await self._fleet.label(call.params["qr"])
+        return LabelOut("store" if label.door_no is None else "door", label.name,
+                        label.store_name, label.door_no)  # fmt: skip
 
     async def door_qr(self, call: Call) -> Response:
         device = await self._fleet.device(call.params["device_id"], by=by(call))
@@ -597,16 +620,6 @@ class _Handlers:
             created_at=rfc3339(device.created_at),
             updated_at=rfc3339(device.updated_at),
         )
-
-
-def sorted_by(page: Page, fields: Iterable[str]) -> str:
-    """The order that was asked for, by id without one. Raises Problem."""
-    if page.sort.removeprefix("-") not in {*fields, ""}:
-        why = "Sorted by " + ", ".join(fields) + "."
-        raise Problem(
-            400, "query.invalid", "The query is wrong.", errors=(FieldError("$.sort", why),)
-        )
-    return page.sort or "id"
 
 
 def _binding_out(binding: Binding) -> BindingOut:

@@ -11,14 +11,15 @@ from commerce.goods.model import Good, GoodStatus, Synced, Wanted
 from commerce.goods.service import Goods
 from commerce.sales.model import Batch, BatchState, PaidBy, Sale
 from commerce.sales.service import Sales
+from commerce.sales.store import SORTS as BATCH_SORTS
 from devices.stock.messages import CountNew, PlanogramNew, day_of, number_of
 from devices.stock.model import Expiring, Move, MoveKind, Planogram, PlanogramState, Shelf
 from devices.stock.service import Stock
+from devices.stock.store import EXPIRING_SORTS, MOVE_SORTS
 from handlers.actors import by
 from handlers.calls import ADMIN, Call
-from handlers.rest_fleet import sorted_by
 from handlers.routing import Route
-from handlers.wire import Listing, Page, rfc3339
+from handlers.wire import Listing, Page, rfc3339, sorted_by
 from payments.model import beijing_day
 from sql.types import Millis
 
@@ -399,7 +400,7 @@ class _Handlers:
 
     async def goods(self, call: Call) -> Listing[GoodOut]:
         page: GoodsPage = call.query
-        sort = sorted_by(page, _SORTS) if page.sort else "sku"
+        sort = sorted_by(page, _SORTS, "sku")
         wanted = Wanted(keyword=page.keyword, barcode=page.barcode, status=page.status, sort=sort)
         total, found = await self._goods.page(wanted, **_part(page))
         return Listing([GoodOut(**_good(each)) for each in found], total, *_place(page))
@@ -452,7 +453,11 @@ class _Handlers:
     async def moves(self, call: Call) -> Listing[MoveOut]:
         page: MovesPage = call.query
         total, found = await self._stock.moves(
-            call.params["device_id"], by=by(call), sku=page.sku, **_part(page)
+            call.params["device_id"],
+            by=by(call),
+            sku=page.sku,
+            sort=sorted_by(page, MOVE_SORTS, "-id"),
+            **_part(page),
         )
         return Listing([_move(each) for each in found], total, *_place(page))
 
@@ -468,7 +473,11 @@ class _Handlers:
         until = number_of(_date(beijing_day(self._now())) + timedelta(days=page.days))
         assert until is not None
         total, found = await self._stock.expiring(
-            until, by=by(call), device_id=page.device_id, **_part(page)
+            until,
+            by=by(call),
+            device_id=page.device_id,
+            sort=sorted_by(page, EXPIRING_SORTS, "expires_on"),
+            **_part(page),
         )
         return Listing([_expiring(each) for each in found], total, *_place(page))
 
@@ -478,7 +487,10 @@ class _Handlers:
         page: BatchesPage = call.query
         await self._stock.check_sees_all(by=by(call))
         total, found = await self._sales.batches(
-            state=page.state, day=number_of(page.day) or 0, **_part(page)
+            state=page.state,
+            day=number_of(page.day) or 0,
+            sort=sorted_by(page, BATCH_SORTS, "-id"),
+            **_part(page),
         )
         return Listing([BatchOut(**_batch(each)) for each in found], total, *_place(page))
 

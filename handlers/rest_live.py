@@ -14,9 +14,8 @@ from devices.presence.service import Presence
 from handlers.actors import by
 from handlers.calls import ADMIN, Call
 from handlers.errors import FieldError, Problem
-from handlers.rest_fleet import sorted_by
 from handlers.routing import Route
-from handlers.wire import Listing, Page, from_rfc3339, rfc3339
+from handlers.wire import Listing, Page, from_rfc3339, rfc3339, sorted_by
 
 _READ: Final = ADMIN | allowed(Permission.DEVICES_READ)
 _CHANGE: Final = ADMIN | allowed(Permission.DEVICES_CHANGE)

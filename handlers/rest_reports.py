@@ -9,11 +9,12 @@ from accounts.staff.permissions import Permission, allowed
 from devices.reports.model import GROUPS, Group, Report, ReportKind, SalesRow
 from devices.reports.service import Reports
 from devices.reports.statistics.store import Wanted
+from devices.reports.store import SORTS
 from handlers.actors import by
 from handlers.calls import ADMIN, Call, Response
 from handlers.errors import FieldError, Problem
 from handlers.routing import Route
-from handlers.wire import Listing, Page, rfc3339
+from handlers.wire import Listing, Page, rfc3339, sorted_by
 from payments.model import day_bounds
 from queueing.calendar import business_date, iso_date, parse_date
 
@@ -170,6 +171,7 @@ class _Handlers:
             kind=page.kind or "",
             day=_day(page.day, "day") if page.day else 0,
             by=by(call),
+            sort=sorted_by(page, SORTS, "-day"),
             offset=(page.page - 1) * page.page_size,
             most=page.page_size,
         )

@@ -68,6 +68,7 @@ def page_rules(web: Path, *, base_url: str, media: Path | None = None) -> list[A
         (r"/()", PageFile, _files(web, Folder("home", policy))),
         # The file handler's own redirect would lose the query, and a sign-in code with it.
         (r"/h5/renew", ToFolder, {"url": "/h5/renew/"}),
+        (r"/h5/cabinet", ToFolder, {"url": "/h5/cabinet/"}),
     ]
     for folder in (
         Folder("home", policy),

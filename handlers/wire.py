@@ -8,7 +8,7 @@ as in the WebSocket protocol, so that a newer client can talk to an older server
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final, Generic, TypeVar
@@ -51,6 +51,13 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
     total: int
     page: int
     page_size: int
+
+
+def sorted_by(page: Page, fields: Iterable[str], default: str = "id") -> str:
+    """The order that was asked for, or else the list's own. Raises Problem 400 `query.invalid`."""
+    if page.sort.removeprefix("-") not in {*fields, ""}:
+        raise _query_invalid((FieldError("$.sort", f"Sorted by {', '.join(fields)}."),))
+    return page.sort or default
 
 
 def encode(value: object) -> bytes:

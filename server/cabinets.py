@@ -31,6 +31,7 @@ from devices.flow.decisions import DECISIONS
 from devices.flow.events import hear
 from devices.flow.model import WAKE, Rules
 from devices.flow.service import Cabinets
+from devices.inbox.kept.service import KeptEvents
 from devices.inbox.model import JOB as INBOX
 from devices.inbox.model import LOOK_S as INBOX_LOOK_S
 from devices.inbox.service import Inbox
@@ -58,6 +59,7 @@ from handlers import (
     callbacks,
     rest_cabinet_orders,
     rest_cabinets,
+    rest_callbacks,
     rest_desk,
     rest_fleet,
     rest_goods,
@@ -126,7 +128,7 @@ class CabinetSide:
         self.vendors = vendors_of(config, now)
         self.erp = Erp(config.erp.url, config.erp.token) if config.erp.url else None
         secret = config.server.secret
-        codes = QrCodes(secret, f"{config.base_url}/h5/cabinet/?c=")
+        codes = QrCodes(secret, config.sticker_prefix)
         order_rules = OrderRules(
             review_limit_fen=config.cabinet.review_limit_fen,
             two_person_above_fen=config.payments.two_person_above_fen,
@@ -180,6 +182,7 @@ class CabinetSide:
             *rest_cabinet_orders.routes(self.orders, self._openid_of),
             *rest_fleet.routes(self.fleet),
             *rest_live.routes(self.presence),
+            *rest_callbacks.routes(KeptEvents(self.db)),
             *rest_goods.routes(self.goods, self.stock, self.sales, now=self._now),
             *rest_desk.routes(self.desk, self.complaints, self.members),
             *rest_reports.routes(self.reports, self._now),
@@ -250,6 +253,7 @@ def documented_routes() -> list[Route]:
         *rest_cabinet_orders.routes(nothing, nothing),
         *rest_fleet.routes(nothing),
         *rest_live.routes(nothing),
+        *rest_callbacks.routes(nothing),
         *rest_goods.routes(nothing, nothing, nothing, now=nothing),
         *rest_desk.routes(nothing, nothing, nothing),
         *rest_reports.routes(nothing, nothing),

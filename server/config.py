@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from devices.fleet.qr import PREFIX_MAX
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
 
@@ -175,6 +177,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
 
     @property
+    def sticker_prefix(self) -> str:
+        """What stands before the code on a cabinet: the page that an ordinary scanner opens."""
+        return f"{self.base_url}/h5/cabinet/?c="
+
+    @property
     def base_url(self) -> str:
         """As clients reach us, without a slash at the end."""
         host = f"[{self.server.host}]" if ":" in self.server.host else self.server.host
@@ -304,6 +311,12 @@ def _check_wechatpay(config: Config) -> None:
 
 
 def _check_cabinets(config: Config) -> None:
+    too_long = len(config.sticker_prefix) - PREFIX_MAX
+    if too_long > 0:
+        raise ConfigError(
+            f"server.base_url has {too_long} characters too many for the codes on cabinets: "
+            f"at most {len(config.base_url) - too_long}"
+        )
     xiaomai = config.xiaomai
     if xiaomai.url:
         _check_url("xiaomai.url", xiaomai.url)

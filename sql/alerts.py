@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from sql.sorting import ordered
 from sql.tables.payments import alerts, incidents
 from sql.transaction import Tx
 from sql.types import Millis
@@ -104,15 +105,31 @@ def find_alert(tx: Tx, alert_id: int) -> Alert | None:
     return found[0] if found else None
 
 
+ALERT_SORTS: Final = {
+    "id": alerts.c.id,
+    "created_at": alerts.c.raised_at,
+    "raised_at": alerts.c.raised_at,
+    "cleared_at": alerts.c.cleared_at,
+    "kind": alerts.c.kind,
+}
+INCIDENT_SORTS: Final = {
+    "id": incidents.c.id,
+    "created_at": incidents.c.at,
+    "at": incidents.c.at,
+    "kind": incidents.c.kind,
+}
+
+
 def alerts_page(
-    tx: Tx, *, kind: str = "", is_open: bool, offset: int, most: int
+    tx: Tx, *, kind: str = "", is_open: bool, sort: str = "-id", offset: int, most: int
 ) -> tuple[int, list[Alert]]:
-    """Alerts that are open, or that were cleared, newest first; and how many there are in all."""
+    """Alerts that are open, or that were cleared; and how many there are in all."""
     where = [alerts.c.open == 1 if is_open else alerts.c.open.is_(None)]
     if kind:
         where.append(alerts.c.kind == kind)
     total = tx.execute(select(func.count()).select_from(alerts).where(*where)).scalar_one()
-    chosen = select(alerts).where(*where).order_by(alerts.c.id.desc())
+    order = ordered(sort, ALERT_SORTS, alerts.c.id)
+    chosen = select(alerts).where(*where).order_by(*order)
     return total, _alerts(tx, chosen.offset(offset).limit(most))
 
 
@@ -149,11 +166,14 @@ def last_incidents(
     return _incidents(tx, query)
 
 
-def incidents_page(tx: Tx, *, kind: str = "", offset: int, most: int) -> tuple[int, list[Incident]]:
-    """Incidents, newest first; and how many there are in all."""
+def incidents_page(
+    tx: Tx, *, kind: str = "", sort: str = "-id", offset: int, most: int
+) -> tuple[int, list[Incident]]:
+    """Incidents, and how many there are in all."""
     where = [incidents.c.kind == kind] if kind else []
     total = tx.execute(select(func.count()).select_from(incidents).where(*where)).scalar_one()
-    chosen = select(incidents).where(*where).order_by(incidents.c.id.desc())
+    order = ordered(sort, INCIDENT_SORTS, incidents.c.id)
+    chosen = select(incidents).where(*where).order_by(*order)
     return total, _incidents(tx, chosen.offset(offset).limit(most))
 
 

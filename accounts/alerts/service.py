@@ -27,16 +27,20 @@ class Alerts:
         self._watched = frozenset(watched)
 
     async def page(
-        self, *, kind: str, is_open: bool, offset: int, most: int
+        self, *, kind: str, is_open: bool, sort: str = "-id", offset: int, most: int
     ) -> tuple[int, list[Alert]]:
-        """Those that are open, or those that were cleared; newest first, and how many in all."""
+        """Those that are open, or those that were cleared, and how many in all."""
         return await self._db.read(
-            alerts.alerts_page, kind=kind, is_open=is_open, offset=offset, most=most
+            alerts.alerts_page, kind=kind, is_open=is_open, sort=sort, offset=offset, most=most
         )
 
-    async def incidents(self, *, kind: str, offset: int, most: int) -> tuple[int, list[Incident]]:
-        """Newest first, and how many there are in all."""
-        return await self._db.read(alerts.incidents_page, kind=kind, offset=offset, most=most)
+    async def incidents(
+        self, *, kind: str, sort: str = "-id", offset: int, most: int
+    ) -> tuple[int, list[Incident]]:
+        """Some of them, and how many there are in all."""
+        return await self._db.read(
+            alerts.incidents_page, kind=kind, sort=sort, offset=offset, most=most
+        )
 
     async def clear(self, alert_id: int, *, by: By, reason: str) -> Alert:
         """Clear an alert that no watch clears; of one that is cleared this changes nothing.

@@ -42,6 +42,8 @@ class Permission(enum.Enum):
     ALERTS_READ = "alerts.read"
     ALERTS_CLEAR = "alerts.clear"
     INCIDENTS_RAW = "incidents.raw"
+    CALLBACKS_READ = "callbacks.read"
+    CALLBACKS_PUT_BACK = "callbacks.put_back"
     AUDIT_READ = "audit.read"
     ACCOUNTS_MANAGE = "accounts.manage"
     STORES_READ = "stores.read"
@@ -83,6 +85,8 @@ _ALLOWED: Final[Mapping[Permission, frozenset[str]]] = {
     Permission.ALERTS_READ: frozenset({"owner", "operator", "finance", "readonly"}),
     Permission.ALERTS_CLEAR: frozenset({"owner", "finance"}),
     Permission.INCIDENTS_RAW: frozenset({"owner", "finance"}),
+    Permission.CALLBACKS_READ: frozenset({"owner", "operator", "finance", "readonly"}),
+    Permission.CALLBACKS_PUT_BACK: frozenset({"owner", "operator"}),
     Permission.AUDIT_READ: frozenset({"owner", "finance"}),
     Permission.ACCOUNTS_MANAGE: frozenset({"owner"}),
     Permission.STORES_READ: _EVERYONE,

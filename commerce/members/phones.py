@@ -21,7 +21,8 @@ from commerce.members.model import PhoneInvalid, PhoneUnreadable
 
 PHONE_MAX: Final = 20
 
-_PHONE = re.compile(r"\+?[0-9]{5,19}")
+# Twenty characters in all.
+_PHONE = re.compile(r"\+[0-9]{5,19}|[0-9]{5,20}", re.ASCII)
 _SPACE = re.compile(r"[\s()\-]+")
 # What a box begins with: how it was made.
 _MARK: Final = "1."

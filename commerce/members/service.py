@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from accounts.audit.model import By
 from commerce.members import store
-from commerce.members.model import Grant, Member, Seen
+from commerce.members.model import Grant, Member, PhoneInvalid, Seen
 from commerce.members.phones import Phones, tail
 from commerce.members.store import GrantAsk, Kept, Wanted
 from payments.ledger.model import StatementLine
@@ -35,8 +37,14 @@ class Members:
     # Seen by staff
 
     async def page(
-        self, wanted: Wanted, *, by: By, offset: int, most: int
+        self, wanted: Wanted, *, phone: str = "", by: By, offset: int, most: int
     ) -> tuple[int, list[Seen]]:
+        """phone: only those with this number; "" for any. Raises PhoneInvalid."""
+        if phone:
+            digest = self._phones.digest(phone)
+            if not digest:
+                raise PhoneInvalid
+            wanted = msgspec.structs.replace(wanted, phone_hash=digest)
         return await self._db.read(store.members_page, wanted, by=by, offset=offset, most=most)
 
     async def search(self, phone: str, *, by: By) -> list[Seen]:

@@ -50,11 +50,11 @@ class Sales:
         return Delivered()
 
     async def batches(
-        self, *, state: BatchState | None, day: int, offset: int, most: int
+        self, *, state: BatchState | None, day: int, sort: str = "-id", offset: int, most: int
     ) -> tuple[int, list[Batch]]:
-        """How many batches there are of those wanted, and some of them, the latest first."""
+        """How many batches there are of those wanted, and some of them."""
         return await self._db.read(
-            store.batches_page, state=state, day=day, offset=offset, most=most
+            store.batches_page, state=state, day=day, sort=sort, offset=offset, most=most
         )
 
     async def batch(self, batch_id: int) -> tuple[Batch, list[Sale]]:

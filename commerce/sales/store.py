@@ -1,6 +1,7 @@
 """Transactions on the history of sales: written with the money, cut into batches, sent."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from sqlalchemy import func, insert, select, update
@@ -21,6 +22,7 @@ from commerce.sales.model import (
 )
 from payments.model import beijing_day
 from sql.outbox import enqueue
+from sql.sorting import ordered
 from sql.tables.commerce import sales, sales_batches
 from sql.transaction import Tx, insert_missing
 
@@ -136,15 +138,27 @@ def mark_sent(tx: Tx, batch_id: int, erp_no: str) -> bool:
     return tx.execute(mine.values(values)).rowcount == 1
 
 
+SORTS: Final = {
+    name: sales_batches.c[name] for name in ("id", "day", "created_at", "sent_at", "amount_fen")
+}
+
+
 def batches_page(
-    tx: Tx, *, state: BatchState | None = None, day: int = 0, offset: int = 0, most: int = 100
+    tx: Tx,
+    *,
+    state: BatchState | None = None,
+    day: int = 0,
+    sort: str = "-id",
+    offset: int = 0,
+    most: int = 100,
 ) -> tuple[int, list[Batch]]:
-    """How many batches there are of those wanted, and some of them, the latest first."""
+    """How many batches there are of those wanted, and some of them."""
     where = [sales_batches.c.state == state] if state is not None else []
     if day:
         where.append(sales_batches.c.day == day)
     total = tx.execute(select(func.count()).select_from(sales_batches).where(*where))
-    chosen = select(sales_batches).where(*where).order_by(sales_batches.c.id.desc())
+    order = ordered(sort, SORTS, sales_batches.c.id)
+    chosen = select(sales_batches).where(*where).order_by(*order)
     rows = tx.execute(chosen.offset(offset).limit(most))
     return total.scalar_one(), [msgspec.convert(row._mapping, Batch) for row in rows]
 

@@ -25,6 +25,7 @@ from devices.desk.model import (
     OrderUndecided,
 )
 from devices.fleet.store import Scope, scope_of, sees
+from sql.sorting import ordered
 from sql.tables.devices import cabinet_exceptions, cabinet_orders
 from sql.transaction import Tx
 
@@ -291,15 +292,24 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     device_id: int = 0
     order_id: int = 0
     session_id: int = 0
+    sort: str = "-id"
+
+
+SORTS: Final = {
+    "id": _E.id,
+    "created_at": _E.raised_at,
+    "raised_at": _E.raised_at,
+    "ended_at": _E.ended_at,
+}
 
 
 def exceptions_page(
     tx: Tx, wanted: Wanted, *, by: By, offset: int, most: int
 ) -> tuple[int, list[CabinetException]]:
-    """Exceptions of the stores one sees, newest first, and how many there are."""
+    """Exceptions of the stores one sees, and how many there are."""
     where = _conditions(wanted, scope_of(tx, by.account_id))
     total = tx.execute(select(func.count()).select_from(cabinet_exceptions).where(*where))
-    chosen = select(*_COLUMNS).where(*where).order_by(_E.id.desc())
+    chosen = select(*_COLUMNS).where(*where).order_by(*ordered(wanted.sort, SORTS, _E.id))
     rows = tx.execute(chosen.offset(offset).limit(most))
     return total.scalar_one(), [_as_exception(row) for row in rows]
 

@@ -134,6 +134,17 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
 
 
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """What a code on a cabinet or in a store may tell anybody who has it before the eyes.
+
+    door_no: None for a store's, which has no cabinet's name either.
+    """
+
+    name: str
+    store_name: str
+    door_no: int | None
+
+
 class StoreNotFound(CabinetError):
     code = "stores.not_found"
     title = "There is no such store"

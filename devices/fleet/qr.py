@@ -16,6 +16,9 @@ import msgspec
 from devices.fleet.model import QrInvalid
 
 TEXT_MAX: Final = 200
+_CODE_MAX: Final = len("C1.D.") + 3 * 16 + 2 + len(".") + 22
+PREFIX_MAX: Final = TEXT_MAX - _CODE_MAX
+"""What may stand before the longest code, that of a door with the largest numbers."""
 SECRET_MIN_BYTES: Final = 32
 
 # 128 bits cannot be guessed, and a short text makes a code that a poor camera reads.
@@ -50,8 +53,7 @@ class QrCodes:
             raise ValueError(f"the secret has fewer than {SECRET_MIN_BYTES} bytes")
         self._key = hmac.new(secret.encode(), _PURPOSE, sha256).digest()
         self._prefix = prefix
-        longest = self.door(10**16 - 1, 10**16 - 1, 10**16 - 1)
-        if len(longest) > TEXT_MAX:
+        if len(prefix) > PREFIX_MAX:
             raise ValueError(f"with this prefix a code would have more than {TEXT_MAX} characters")
 
     def door(self, device_id: int, door_no: int, version: int) -> str:

@@ -18,6 +18,7 @@ from devices.fleet.model import (
     Device,
     DeviceBound,
     DoorNotFound,
+    Label,
     Service,
     Store,
     VendorNotSet,
@@ -106,12 +107,16 @@ class Fleet:
             raise DoorNotFound
         return self.qr.door(device.id, door_no, device.qr_version)
 
+    async def label(self, code: str) -> Label:
+        """Of whoever holds a phone before a sticker: what it is of. Raises QrInvalid."""
+        return await self._db.read(store.label_of, self.qr.read(code))
+
     async def bindings(
-        self, device_id: int, *, by: By, offset: int, most: int
+        self, device_id: int, *, by: By, sort: str = "-id", offset: int, most: int
     ) -> tuple[int, list[Binding]]:
-        """Where a device stood, the latest first. Raises DeviceNotFound."""
+        """Where a device stood. Raises DeviceNotFound."""
         return await self._db.read(
-            _scoped(store.bindings_of, by), device_id, offset=offset, most=most
+            _scoped(store.bindings_of, by), device_id, sort=sort, offset=offset, most=most
         )
 
     async def create_device(

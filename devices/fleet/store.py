@@ -25,6 +25,7 @@ from devices.fleet.model import (
     DeviceNotFound,
     DeviceRetired,
     Door,
+    Label,
     OutOfScope,
     QrInvalid,
     Service,
@@ -34,12 +35,13 @@ from devices.fleet.model import (
     StoreInUse,
     StoreNotFound,
 )
-from devices.fleet.qr import DoorCode
+from devices.fleet.qr import DoorCode, StoreCode
 from devices.fleet.streams import News, tell
 from devices.model import NotBound
 from devices.vendors.port import Bound
 from sql import outbox
 from sql.alerts import clear_alert, raise_alert
+from sql.sorting import ordered
 from sql.tables.devices import (
     device_bindings,
     device_doors,
@@ -180,16 +182,30 @@ def _device_conditions(wanted: DevicesWanted, scope: Scope) -> list[Any]:
     return conditions + _equals(devices, wanted, "vendor", "status", "service", "link")
 
 
+BINDING_SORTS: Final = {
+    "id": device_bindings.c.id,
+    "created_at": device_bindings.c.begun_at,
+    **{name: device_bindings.c[name] for name in ("begun_at", "bound_at", "unbound_at")},
+}
+
+
 def bindings_of(
-    tx: Tx, device_id: int, *, scope: Scope = None, offset: int = 0, most: int = 100
+    tx: Tx,
+    device_id: int,
+    *,
+    scope: Scope = None,
+    sort: str = "-id",
+    offset: int = 0,
+    most: int = 100,
 ) -> tuple[int, list[Binding]]:
-    """Where a device stood, the latest first. Raises DeviceNotFound."""
+    """Where a device stood. Raises DeviceNotFound."""
     load_device(tx, device_id, scope=scope)
     where = [device_bindings.c.device_id == device_id]
     if scope is not None:
         where.append(device_bindings.c.store_id.in_(scope))
     total = tx.execute(select(func.count()).select_from(device_bindings).where(*where))
-    chosen = select(device_bindings).where(*where).order_by(device_bindings.c.id.desc())
+    order = ordered(sort, BINDING_SORTS, device_bindings.c.id)
+    chosen = select(device_bindings).where(*where).order_by(*order)
     rows = tx.execute(chosen.offset(offset).limit(most))
     return total.scalar_one(), [msgspec.convert(row._mapping, Binding) for row in rows]
 
@@ -209,6 +225,23 @@ def scanned(tx: Tx, code: DoorCode, *, lock: bool = False) -> Device:
     if code.door_no not in device.door_numbers:
         raise QrInvalid
     return device
+
+
+def label_of(tx: Tx, code: DoorCode | StoreCode) -> Label:
+    """Raises QrInvalid for a code that is void, or of what is not there any more."""
+    try:
+        if isinstance(code, StoreCode):
+            store = load_store(tx, code.store_id)
+            if store.deleted_at is not None:
+                raise QrInvalid
+            return Label(name="", store_name=store.name, door_no=None)
+        device = load_device(tx, code.device_id)
+    except (StoreNotFound, DeviceNotFound) as error:
+        raise QrInvalid from error
+    if device.qr_version != code.version or code.door_no not in device.door_numbers:
+        raise QrInvalid
+    where = "" if device.store_id is None else load_store(tx, device.store_id).name
+    return Label(name=device.name, store_name=where, door_no=code.door_no)
 
 
 def devices_to_pick(tx: Tx, store_id: int) -> list[Device]:

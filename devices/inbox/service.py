@@ -278,10 +278,6 @@ class Inbox:
 
     # ------------------------------------------------------------ again
 
-    async def put_back(self, row_id: int) -> bool:
-        """Let a quarantined or dead event be worked again; whether it was one."""
-        return await self._db.write(store.put_back, row_id)
-
     async def replay(self, after: int = 0) -> int:
         """Hand everything that was worked to `handle` once more, in order; how many.
 

@@ -93,9 +93,11 @@ class Orders:
 
     # One's own
 
-    async def mine(self, account_id: int, *, offset: int, most: int) -> tuple[int, list[Order]]:
-        """A buyer's orders, newest first, and how many there are."""
-        wanted = Filter(account_id=account_id, is_something=True)
+    async def mine(
+        self, account_id: int, *, sort: str = "-id", offset: int, most: int
+    ) -> tuple[int, list[Order]]:
+        """A buyer's orders, newest first unless otherwise, and how many there are."""
+        wanted = Filter(account_id=account_id, is_something=True, sort=sort)
         total, found = await self._db.read(rows.page, wanted, offset=offset, most=most)
         return total, [seen.order for seen in found]
 
@@ -157,7 +159,7 @@ class Orders:
     async def page(
         self, wanted: Filter, *, by: By, offset: int, most: int
     ) -> tuple[int, list[Seen]]:
-        """Orders of the stores one sees, newest first, and how many there are."""
+        """Orders of the stores one sees, and how many there are."""
         return await self._db.read(_page, wanted, by, offset, most)
 
     async def detail(self, order_id: int, *, by: By) -> tuple[Chain, str]:
@@ -179,7 +181,7 @@ class Orders:
             found += some
             if len(some) < _AT_ONCE:
                 break
-        asked = msgspec.structs.asdict(wanted) | {"stores": None}
+        asked = msgspec.structs.asdict(wanted) | {"stores": None, "sort": ""}
         given = {name: value for name, value in asked.items() if value}
         await self._db.write(
             record,

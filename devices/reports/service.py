@@ -44,10 +44,12 @@ class Reports:
         return f"{len(missing)} reports"
 
     async def page(
-        self, *, kind: str, day: int, by: By, offset: int, most: int
+        self, *, kind: str, day: int, by: By, sort: str = "-day", offset: int, most: int
     ) -> tuple[int, list[Report]]:
         """Raises ReportsOfAll."""
-        return await self._db.read(store.page, kind=kind, day=day, by=by, offset=offset, most=most)
+        return await self._db.read(
+            store.page, kind=kind, day=day, by=by, sort=sort, offset=offset, most=most
+        )
 
     async def report(self, report_id: int, *, by: By) -> Report:
         """Raises ReportNotFound, ReportsOfAll."""

@@ -22,6 +22,7 @@ from devices.reports.model import (
 from devices.reports.statistics.store import Wanted, sales_of
 from devices.sessions.model import FINAL, State
 from payments.model import AttemptState, day_bounds
+from sql.sorting import ordered
 from sql.tables.commerce import reports, sales
 from sql.tables.core import job_runs, outbox
 from sql.tables.devices import (
@@ -218,15 +219,23 @@ def load(tx: Tx, report_id: int, *, by: By) -> Report:
     return _as_report(row)
 
 
+SORTS: Final = {
+    "id": reports.c.id,
+    "created_at": reports.c.made_at,
+    **{name: reports.c[name] for name in ("made_at", "day", "kind")},
+}
+
+
 def page(
-    tx: Tx, *, kind: str, day: int, by: By, offset: int, most: int
+    tx: Tx, *, kind: str, day: int, by: By, sort: str = "-day", offset: int, most: int
 ) -> tuple[int, list[Report]]:
-    """The newest days first, and how many there are. Raises ReportsOfAll."""
+    """Some of them, and how many there are. Raises ReportsOfAll."""
     _see_all(tx, by)
     given = ((reports.c.kind, kind), (reports.c.day, day))
     where = [column == value for column, value in given if value]
     total = tx.execute(select(func.count()).select_from(reports).where(*where)).scalar_one()
-    chosen = select(reports).where(*where).order_by(reports.c.day.desc(), reports.c.kind)
+    order = ordered(sort, SORTS, reports.c.id)
+    chosen = select(reports).where(*where).order_by(*order)
     return total, [_as_report(row) for row in tx.execute(chosen.offset(offset).limit(most))]
 
 

@@ -33,6 +33,7 @@ from devices.vendors.port import Purpose
 from sql import events
 from sql.alerts import clear_alert
 from sql.database import Tx
+from sql.sorting import ordered
 from sql.tables.devices import door_sessions
 from sql.types import Millis
 
@@ -70,6 +71,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     purpose: str = ""
     from_at: Millis = 0
     before_at: Millis = 0
+    sort: str = "-id"
+
+
+SORTS: Final = {
+    "id": door_sessions.c.id,
+    "created_at": door_sessions.c.requested_at,
+    **{name: door_sessions.c[name] for name in ("requested_at", "opened_at", "closed_at")},
+}
 
 
 def new_key() -> str:
@@ -274,10 +283,11 @@ def in_state(tx: Tx, states: Sequence[State]) -> list[DoorSession]:
 
 
 def page(tx: Tx, wanted: Wanted, *, offset: int, most: int) -> tuple[int, list[DoorSession]]:
-    """Sessions, newest first, and how many there are in all."""
+    """Sessions, and how many there are in all."""
     where = list(_conditions(wanted))
     total = tx.execute(select(func.count()).select_from(door_sessions).where(*where)).scalar_one()
-    chosen = select(door_sessions).where(*where).order_by(_T.id.desc())
+    order = ordered(wanted.sort, SORTS, _T.id)
+    chosen = select(door_sessions).where(*where).order_by(*order)
     return total, [_session(row) for row in tx.execute(chosen.offset(offset).limit(most))]
 
 

@@ -198,11 +198,11 @@ class Stock:
         return await self._db.read(store.stock_of, device_id, by=by)
 
     async def moves(
-        self, device_id: int, *, by: By, sku: str = "", offset: int, most: int
+        self, device_id: int, *, by: By, sku: str = "", sort: str = "-id", offset: int, most: int
     ) -> tuple[int, list[Move]]:
-        """Why the counts are what they are, the latest first. Raises DeviceNotFound."""
+        """Why the counts are what they are. Raises DeviceNotFound."""
         return await self._db.read(
-            store.moves_page, device_id, by=by, sku=sku, offset=offset, most=most
+            store.moves_page, device_id, by=by, sku=sku, sort=sort, offset=offset, most=most
         )
 
     async def count(self, device_id: int, said: Count, *, by: By, key: str = "") -> list[Shelf]:
@@ -227,11 +227,24 @@ class Stock:
         return await self._db.write(store.block_expired)
 
     async def expiring(
-        self, until: int, *, by: By, device_id: int = 0, offset: int, most: int
+        self,
+        until: int,
+        *,
+        by: By,
+        device_id: int = 0,
+        sort: str = "expires_on",
+        offset: int,
+        most: int,
     ) -> tuple[int, list[Expiring]]:
-        """What is there and keeps until a day (YYYYMMDD) at the latest, the earliest first."""
+        """What is there and keeps until a day (YYYYMMDD) at the latest."""
         return await self._db.read(
-            store.expiring_page, until, by=by, device_id=device_id, offset=offset, most=most
+            store.expiring_page,
+            until,
+            by=by,
+            device_id=device_id,
+            sort=sort,
+            offset=offset,
+            most=most,
         )
 
 

@@ -30,6 +30,7 @@ from devices.stock.model import (
 from devices.vendors.port import Slot
 from payments.model import beijing_day
 from sql.alerts import clear_alert, raise_alert
+from sql.sorting import ordered
 from sql.tables.commerce import goods
 from sql.tables.devices import (
     devices,
@@ -258,19 +259,32 @@ def _date(tx: Tx, device_id: int, door_no: int, counted: Sequence[Counted]) -> N
             set_shelf(tx, rows[each.sku], expires_on=each.expires_on)
 
 
+MOVE_SORTS: Final = {
+    "id": stock_moves.c.id,
+    "created_at": stock_moves.c.at,
+    **{name: stock_moves.c[name] for name in ("at", "sku", "delta")},
+}
+
+
 def moves_page(
-    tx: Tx, device_id: int, *, by: By, sku: str = "", offset: int = 0, most: int = 100
+    tx: Tx,
+    device_id: int,
+    *,
+    by: By,
+    sku: str = "",
+    sort: str = "-id",
+    offset: int = 0,
+    most: int = 100,
 ) -> tuple[int, list[Move]]:
-    """Why the counts of a device are what they are, the latest first. Raises DeviceNotFound."""
+    """Why the counts of a device are what they are. Raises DeviceNotFound."""
     load_device(tx, device_id, scope=scope_of(tx, by.account_id))
     where = [stock_moves.c.device_id == device_id]
     if sku:
         where.append(stock_moves.c.sku == sku)
     total = tx.execute(select(func.count()).select_from(stock_moves).where(*where)).scalar_one()
     columns = [stock_moves.c[name] for name in Move.__struct_fields__]
-    rows = tx.execute(
-        select(*columns).where(*where).order_by(stock_moves.c.id.desc()).offset(offset).limit(most)
-    )
+    order = ordered(sort, MOVE_SORTS, stock_moves.c.id)
+    rows = tx.execute(select(*columns).where(*where).order_by(*order).offset(offset).limit(most))
     return total, [msgspec.convert(row._mapping, Move) for row in rows]
 
 
@@ -313,10 +327,20 @@ def note_expiry(tx: Tx, device: Device) -> int:
     return changed
 
 
+EXPIRING_SORTS: Final = {name: _S[name] for name in ("expires_on", "sku", "quantity")}
+
+
 def expiring_page(
-    tx: Tx, until: int, *, by: By, device_id: int = 0, offset: int = 0, most: int = 100
+    tx: Tx,
+    until: int,
+    *,
+    by: By,
+    device_id: int = 0,
+    sort: str = "expires_on",
+    offset: int = 0,
+    most: int = 100,
 ) -> tuple[int, list[Expiring]]:
-    """What is there and keeps until a day (YYYYMMDD) at the latest, the earliest first."""
+    """What is there and keeps until a day (YYYYMMDD) at the latest."""
     joined = join(door_stock, devices, _S.device_id == devices.c.id).outerjoin(
         goods, goods.c.sku == _S.sku
     )
@@ -337,7 +361,7 @@ def expiring_page(
         )
         .select_from(joined)
         .where(*where)
-        .order_by(_S.expires_on, _S.device_id, _S.door_no, _S.sku)
+        .order_by(*ordered(sort, EXPIRING_SORTS, _S.device_id, _S.door_no, _S.sku))
     )
     rows = tx.execute(chosen.offset(offset).limit(most))
     return total, [msgspec.convert(row._mapping, Expiring) for row in rows]

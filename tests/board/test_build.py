@@ -37,7 +37,7 @@ def test_a_build_leaves_nothing_of_an_older_one(tmp_path: Path) -> None:
     assert "left_over.js" not in files(tmp_path / "board")
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", [*BUILT, "h5/renew", "h5/cabinet"])
 def test_the_pages_keep_to_the_content_security_policy(name: str) -> None:
     page = (ROOT / "web" / name / "index.html").read_text(encoding="utf-8")
 

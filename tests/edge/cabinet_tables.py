@@ -16,6 +16,7 @@ from tests.edge.street import PHONES, PRICES, REASON
 CABINET_REST = """
 route                                                    | object    | none        expired     board       diner       other       seller      rival       admin
 POST   /api/v1/cabinets/open                             | scan      | 401         401         403         202/202/422 202/202/422 403         403         403
+GET    /api/v1/cabinets/{qr:text}                        | scan      | 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422
 GET    /api/v1/cabinets/{qr:text}/doors                  | scan      | 401         401         403         200/200/422 200/200/422 403         403         403
 GET    /api/v1/door-sessions/current                     | -         | 401         401         403         200         200         403         403         403
 GET    /api/v1/door-sessions/{session_id}                | session   | 401         401         403         200/404/404 200/404/404 403         403         403
@@ -99,12 +100,15 @@ GET    /api/v1/admin/statistics/sales                    | -         | 401      
 GET    /api/v1/admin/reports                             | -         | 401         401         403         403         403         403         403         200
 GET    /api/v1/admin/reports/{report_id}                 | report    | 401         401         403         403         403         403         403         200/200/404
 GET    /api/v1/admin/reports/{report_id}/report.xlsx     | report    | 401         401         403         403         403         403         403         200/200/404
+GET    /api/v1/admin/callbacks                           | -         | 401         401         403         403         403         403         403         200
+POST   /api/v1/admin/callbacks/{event_id}/put-back       | event     | 401         401         403         403         403         403         403         200/200/404
 POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401         401         401         401         401         401         401         401
 """  # noqa: E501
 
 CABINET_STAFF = """
 route                                                    | object    | owner       operator    finance     support     readonly
 POST   /api/v1/cabinets/open                             | scan      | 403         403         403         403         403
+GET    /api/v1/cabinets/{qr:text}                        | scan      | 200/200/422 200/200/422 200/200/422 200/200/422 200/200/422
 GET    /api/v1/cabinets/{qr:text}/doors                  | scan      | 403         403         403         403         403
 GET    /api/v1/door-sessions/current                     | -         | 403         403         403         403         403
 GET    /api/v1/door-sessions/{session_id}                | session   | 403         403         403         403         403
@@ -188,12 +192,15 @@ GET    /api/v1/admin/statistics/sales                    | -         | 200      
 GET    /api/v1/admin/reports                             | -         | 200         200         200         403         200
 GET    /api/v1/admin/reports/{report_id}                 | report    | 200/200/404 200/200/404 200/200/404 403         200/200/404
 GET    /api/v1/admin/reports/{report_id}/report.xlsx     | report    | 200/200/404 200/200/404 200/200/404 403         200/200/404
+GET    /api/v1/admin/callbacks                           | -         | 200         200         200         403         200
+POST   /api/v1/admin/callbacks/{event_id}/put-back       | event     | 200/200/404 200/200/404 403         403         403
 POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401         401         401         401         401
 """  # noqa: E501
 
 CABINET_KEPT = """
 route                                                    | object    | operator-a  finance-a   support-a
 POST   /api/v1/cabinets/open                             | scan      | 403         403         403
+GET    /api/v1/cabinets/{qr:text}                        | scan      | 200/200/422 200/200/422 200/200/422
 GET    /api/v1/cabinets/{qr:text}/doors                  | scan      | 403         403         403
 GET    /api/v1/door-sessions/current                     | -         | 403         403         403
 GET    /api/v1/door-sessions/{session_id}                | session   | 403         403         403
@@ -277,6 +284,8 @@ GET    /api/v1/admin/statistics/sales                    | -         | 200      
 GET    /api/v1/admin/reports                             | -         | 403         403         403
 GET    /api/v1/admin/reports/{report_id}                 | report    | 403         403         403
 GET    /api/v1/admin/reports/{report_id}/report.xlsx     | report    | 403         403         403
+GET    /api/v1/admin/callbacks                           | -         | 403         403         403
+POST   /api/v1/admin/callbacks/{event_id}/put-back       | event     | 403         403         403
 POST   /cb/xiaomai/{endpoint_id:text}/events             | -         | 401         401         401
 """  # noqa: E501
 
@@ -341,6 +350,7 @@ DOOR_BODIES: dict[str, Body] = {
     "POST /api/v1/admin/complaints/{complaint_id}/resolve": _resolution,
     "POST /api/v1/admin/members/search": lambda _: {"phone": PHONES["A"]},
     **{f"POST {_MEMBER}/{verb}": _because for verb in ("phone", "bar", "unbar")},
+    "POST /api/v1/admin/callbacks/{event_id}/put-back": _because,
     f"POST {_MEMBER}/tickets": lambda _: {"tickets": 1, "reason": REASON},
 }  # fmt: skip
 

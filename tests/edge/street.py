@@ -28,6 +28,7 @@ from simulators import erp, xiaomai
 from sql.database import Tx
 from sql.tables.commerce import goods, members, sales_batches
 from sql.tables.devices import (
+    callback_inbox,
     devices,
     door_sessions,
     door_stock,
@@ -196,6 +197,10 @@ class Street:
         _, found = await self.side.reports.page(kind="", day=0, by=SYSTEM, offset=0, most=1)
         return found[0].id
 
+    async def event(self) -> int:
+        """Of a cabinet that nobody knows; its id."""
+        return await self.app.db.write(_an_event, self.next())
+
     async def good(self) -> int:
         found = await self.app.db.read(_a_good)
         assert found, "the ERP gave goods"
@@ -305,6 +310,18 @@ def _a_batch(tx: Tx, number: int) -> int:
         "sent_at": tx.now,
     }  # fmt: skip
     key = tx.execute(insert(sales_batches), row).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _an_event(tx: Tx, number: int) -> int:
+    row = {
+        "vendor": "xiaomai", "endpoint_id": "ep", "event_id": f"ev_{number}",
+        "event_type": "DoorOpened", "device_code": "nobodys", "body": b"{}",
+        "occurred_at": tx.now, "received_at": tx.now, "state": "quarantined", "tries": 0,
+        "next_at": None, "ended_at": tx.now, "outcome": "nobody knows this device",
+    }  # fmt: skip
+    key = tx.execute(insert(callback_inbox), row).inserted_primary_key
     assert key is not None
     return int(key[0])
 

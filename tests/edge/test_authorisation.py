@@ -491,6 +491,7 @@ class Target(msgspec.Struct, frozen=True):
     good_id: int = 0
     batch_id: int = 0
     report_id: int = 0
+    event_id: int = 0
     n: int = 1
     qr: str = "C1.S.1.AAAAAAAAAAAAAAAAAAAAAA"
     endpoint_id: str = ENDPOINT_ID
@@ -532,6 +533,9 @@ async def targets(world: World, who: str, what: str) -> dict[str, list[Target]]:
         numbers = await world.payments(who, what)
         return {whose: [Target(out_trade_no=each, out_refund_no=each) for each in numbers[whose]]
                 for whose in OBJECTS}  # fmt: skip
+    if what == "event":
+        events = [await world.street.event(), await world.street.event(), MISSING]
+        return dict(zip(OBJECTS, ([Target(event_id=each)] for each in events), strict=True))
     if what in STREET:
         return await _of_street(world, who, what)
     tickets = await world.tickets(who, what)

@@ -472,6 +472,17 @@ async def test_a_backup_of_nothing_is_an_error(operator: Operator) -> None:
     assert not (operator.folder / "saved.db").exists()
 
 
+@pytest.mark.parametrize("command", ["check-config", "serve"])
+async def test_an_address_too_long_for_stickers_is_said_clearly(
+    operator: Operator, command: str
+) -> None:
+    done = await operator.types(command, CALLME_SERVER__BASE_URL="https://" + "x" * 100)
+
+    assert done.code == 2
+    assert "server.base_url has 1 characters too many for the codes on cabinets" in done.errors
+    assert "Traceback" not in done.errors
+
+
 @pytest.mark.parametrize(
     ("command", "word"),
     [

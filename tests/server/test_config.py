@@ -131,6 +131,10 @@ def test_a_file_that_is_named_must_be_there() -> None:
         ({"REDIS__URL": "redis://r"}, r"redis\.url is set, but a SQLite"),
         ({"WECHAT__API_URL": "api.weixin.qq.com"}, r"wechat\.api_url"),
         ({"SERVER__BASE_URL": "callme.example"}, r"server\.base_url"),
+        (
+            {"SERVER__BASE_URL": "https://" + "x" * 100},
+            r"server\.base_url has 1 characters too many .* at most 107",
+        ),
         ({"SERVER__TRUSTED_PROXIES": "10.0.0.0/8, proxy"}, r"server\.trusted_proxies"),
         ({"WECHAT__CALL_FIELDS": "thing2"}, r"wechat\.call_fields must"),
         ({"WECHAT__CALL_FIELDS": "thing2=stal"}, r"wechat\.call_fields: nothing is called stal"),

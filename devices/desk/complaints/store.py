@@ -23,6 +23,7 @@ from devices.fleet.streams import News
 from devices.fleet.streams import tell as tell_office
 from payments.store import tell as tell_accounts
 from sql import idempotency
+from sql.sorting import ordered
 from sql.tables.devices import cabinet_orders, complaints
 from sql.transaction import Tx
 
@@ -212,10 +213,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     store_id: int = 0
     order_id: int = 0
     account_id: int = 0
+    sort: str = "-id"
+
+
+SORTS: Final = {"id": _C.id, "created_at": _C.created_at, "resolved_at": _C.resolved_at}
 
 
 def page(tx: Tx, wanted: Wanted, *, by: By, offset: int, most: int) -> tuple[int, list[Complaint]]:
-    """Complaints of the stores one sees, newest first, and how many there are."""
+    """Complaints of the stores one sees, and how many there are."""
     given = (
         (_C.state, wanted.state),
         (_C.store_id, wanted.store_id),
@@ -227,7 +232,7 @@ def page(tx: Tx, wanted: Wanted, *, by: By, offset: int, most: int) -> tuple[int
     if scope is not None:
         where.append(_C.store_id.in_(sorted(scope)))
     total = tx.execute(select(func.count()).select_from(complaints).where(*where))
-    chosen = select(*_COLUMNS).where(*where).order_by(_C.id.desc())
+    chosen = select(*_COLUMNS).where(*where).order_by(*ordered(wanted.sort, SORTS, _C.id))
     rows = tx.execute(chosen.offset(offset).limit(most))
     return total.scalar_one(), [_as_complaint(row) for row in rows]
 

@@ -30,6 +30,7 @@ from devices.sessions import store as sessions
 from devices.sessions.model import DoorSession
 from devices.vendors.port import Certainty
 from sql.database import Tx
+from sql.sorting import ordered
 from sql.tables.commerce import members, sales
 from sql.tables.devices import (
     cabinet_exceptions,
@@ -390,6 +391,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     is_something: bool = False
     from_at: Millis = 0
     before_at: Millis = 0
+    sort: str = "-id"
+
+
+SORTS: Final = {
+    "id": _T.id,
+    "created_at": _T.ordered_at,
+    "ordered_at": _T.ordered_at,
+    "paid_at": _T.paid_at,
+    "due_fen": _T.due_fen,
+}
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -400,10 +411,10 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def page(tx: Tx, wanted: Filter, *, offset: int, most: int) -> tuple[int, list[Seen]]:
-    """How many orders there are of those wanted, and some of them, newest first."""
+    """How many orders there are of those wanted, and some of them."""
     where = list(_conditions(wanted))
     total = tx.execute(select(func.count()).select_from(cabinet_orders).where(*where)).scalar_one()
-    chosen = _seen(where).order_by(_T.id.desc())
+    chosen = _seen(where).order_by(*ordered(wanted.sort, SORTS, _T.id))
     return total, [_as_seen(row) for row in tx.execute(chosen.offset(offset).limit(most))]
 
 

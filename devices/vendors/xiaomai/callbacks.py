@@ -21,6 +21,7 @@ from devices.vendors.port import (
 from devices.vendors.xiaomai import signing
 from devices.vendors.xiaomai.codes import reason_of
 from devices.vendors.xiaomai.messages import (
+    ORDER_NO_MAX,
     Common,
     Envelope,
     EventId,
@@ -168,7 +169,13 @@ def _order(kind: Callable[..., Event]) -> _Read:
     decoder = msgspec.json.Decoder(WireOrder)
 
     def read(common: Common, data: msgspec.Raw) -> Event:
-        fact = decoder.decode(data).fact(
+        order = decoder.decode(data)
+        if not order.is_ours:
+            length = len(order.wheat_order_no)
+            raise msgspec.ValidationError(
+                f"its number has {length} characters, over {ORDER_NO_MAX}"
+            )
+        fact = order.fact(
             device_code=common.device_code,
             door_no=common.door_no,
             session_no=common.session_no,

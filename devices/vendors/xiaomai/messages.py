@@ -39,6 +39,10 @@ Text = Annotated[str, Meta(max_length=200)]
 
 # ---------------------------------------------------------------- orders
 
+ORDER_NO_MAX: Final = 50
+"""Of an order's number we promise to keep so much. A longer one is nobody's: cut, two could be one
+order, and money would go by it."""
+
 
 class WireItem(msgspec.Struct, frozen=True):
     sku: Annotated[str, Meta(min_length=1, max_length=50)]
@@ -83,6 +87,10 @@ class WireOrder(msgspec.Struct, frozen=True, kw_only=True):
     weight_after_g: Whole | None = None
     abnormal_reasons: Annotated[list[Name], Meta(max_length=50)] | None = None
     video: WireVideo | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        return len(self.wheat_order_no) <= ORDER_NO_MAX
 
     def fact(
         self, *, device_code: str = "", door_no: int = 0, session_no: str = "", request_id: str = ""

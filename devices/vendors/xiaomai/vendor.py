@@ -192,7 +192,9 @@ class Xiaomai:
             {"wheat_order_no": vendor_order_no} if vendor_order_no else {"session_no": session_no}
         )
         try:
-            return (await self._http.ask("/order/query", body, wire.WireOrder)).fact()
+            found = await self._http.ask("/order/query", body, wire.WireOrder)
+            # As in a callback: with such a number it is kept for a person, and is no order.
+            return found.fact() if found.is_ours else None
         except VendorRefused as refused:
             if refused.reason is Reason.ORDER_UNKNOWN:
                 return None
@@ -207,7 +209,8 @@ class Xiaomai:
             "limit": ORDERS_MAX,
         }
         said = await self._http.ask("/order/list", body, wire.WireOrders)
-        return OrderPage(tuple(one.fact() for one in said.orders), said.next_cursor or "")
+        facts = tuple(one.fact() for one in said.orders if one.is_ours)
+        return OrderPage(facts, said.next_cursor or "")
 
     async def confirm_order(self, result: OrderResult) -> None:
         body = {

@@ -66,6 +66,37 @@ async def test_members_are_listed_with_masked_phones(office: Office) -> None:
     assert (await office.ask("GET", "/admin/members/99")).json["code"] == "members.not_found"
 
 
+async def test_members_are_found_by_a_whole_number(office: Office) -> None:
+    await office.ask("PATCH", "/members/me", {"phone": PHONE}, token="li")
+
+    for phone, ids in (
+        (PHONE, [LI]),
+        (f"%2B86{PHONE}", [LI]),
+        ("138%200000%201234", [LI]),
+        ("13800001235", []),
+        ("", [WANG, LI]),
+    ):
+        found = await get(office, f"/admin/members?phone={phone}")
+        assert [each["id"] for each in found["items"]] == ids, phone
+        assert found["total"] == len(ids)
+    assert (await get(office, f"/admin/members?phone={PHONE}", "franchise"))["items"] == []
+    for phone, status in (("nobody", 422), ("1234", 422), ("%20", 422), ("1" * 21, 400)):
+        answer = await office.ask("GET", f"/admin/members?phone={phone}")
+        assert answer.status == status, phone
+
+
+async def test_a_number_has_twenty_digits_at_most(office: Office) -> None:
+    longest = "12345678901234567890"
+    for phone in (longest, "+1234567890123456789"):
+        answer = await office.ask("PATCH", "/members/me", {"phone": phone}, token="li")
+        assert (answer.status, answer.json["phone"]) == (200, phone)
+    over = await office.ask("PATCH", "/members/me", {"phone": longest + "1"}, token="li")
+    assert (over.status, over.json["code"]) == (400, "body.invalid")
+    # The plus is one of the twenty.
+    plus = await office.ask("PATCH", "/members/me", {"phone": f"+{longest}"}, token="li")
+    assert plus.status == 400
+
+
 async def test_the_whole_number_is_for_few_and_with_a_reason(office: Office) -> None:
     await office.ask("PATCH", "/members/me", {"phone": PHONE}, token="li")
     path, why = f"/admin/members/{LI}/phone", {"reason": "回电"}

@@ -371,3 +371,15 @@ def sit_down(tx: Tx, device_id: int) -> None:
     )  # fmt: skip
     door = {"device_id": device_id, "door_key": f"{device_id}:1", "state": "open", "prices": "{}"}
     tx.execute(insert(door_sessions), {**values, **door})
+
+
+async def test_a_code_of_what_is_not_there_is_void(world: World) -> None:
+    device = await world.device()
+    for code in (
+        world.qr.store(99),
+        world.qr.door(99, 1, 1),
+        world.qr.door(device.id, 9, device.qr_version),
+        world.qr.door(device.id, 1, device.qr_version + 1),
+    ):
+        with pytest.raises(QrInvalid):
+            await world.fleet.label(code)

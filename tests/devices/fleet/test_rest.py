@@ -352,3 +352,34 @@ async def test_who_is_kept_to_a_store_is_not_told_of_another(
 
 async def test_no_news_are_no_events(one_world: World) -> None:
     await one_world.db.write(tell, [])
+
+
+async def test_a_code_tells_anybody_what_it_is_of(office: Office) -> None:
+    store = await make(office, "/admin/stores", NEW)
+    device = await make(office, "/admin/devices", {**DEVICE, "doors": [1, 2]})
+    (_, second) = device["doors"]
+    code = second["qr_code"].rpartition("=")[2]
+    path = f"/cabinets/{code}"
+
+    loose = await office.ask("GET", path, token="")
+    await office.ask("POST", f"/admin/devices/{device['id']}/bind", {"store_id": store["id"]})
+    bound = await office.ask("GET", path, token="")
+    of_store = await office.ask("GET", f"/cabinets/{store['qr_code'].rpartition('=')[2]}", token="")
+
+    label = {"kind": "door", "name": device["name"], "store_name": "", "door_no": 2}
+    assert (loose.status, loose.json) == (200, label)
+    assert bound.json == label | {"store_name": store["name"]}
+    assert of_store.json == {
+        "kind": "store",
+        "name": "",
+        "store_name": store["name"],
+        "door_no": None,
+    }
+    await office.ask("POST", f"/admin/devices/{device['id']}/replace-qr", {})
+    for void in (path, path[:-3], "/cabinets/C1.S.99.AAAAAAAAAAAAAAAAAAAAAA"):
+        refused = await office.ask("GET", void, token="")
+        assert (refused.status, refused.json["code"]) == (422, "cabinets.qr_invalid"), void
+    await office.ask("POST", f"/admin/devices/{device['id']}/unbind", {})
+    await office.ask("DELETE", f"/admin/stores/{store['id']}")
+    gone = await office.ask("GET", f"/cabinets/{store['qr_code'].rpartition('=')[2]}", token="")
+    assert gone.status == 422

@@ -8,6 +8,7 @@ import pytest
 from devices.inbox import model, store
 from devices.inbox.model import NotNow, Waiting, by_device, pause_after, superseded
 from devices.inbox.service import BATCHES_MAX
+from devices.inbox.store import put_back
 from sql.alerts import open_alerts
 from sql.database import open_database
 from sql.errors import DatabaseUnavailable
@@ -223,14 +224,14 @@ async def test_a_quarantined_event_can_be_put_back(post: Post, told: Told) -> No
     told.wakes.clear()
 
     (row,) = await post.rows()
-    assert await post.inbox.put_back(row.id)
+    assert await post.db.write(put_back, row.id)
     assert told.wakes == {model.JOB}
     await post.inbox.work_due()
 
     (row,) = await post.rows()
     assert (row.state, row.outcome) == ("done", "")
-    assert not await post.inbox.put_back(row.id)
-    assert not await post.inbox.put_back(99)
+    assert not await post.db.write(put_back, row.id)
+    assert not await post.db.write(put_back, 99)
 
 
 # ---------------------------------------------------------------- failed
@@ -279,7 +280,7 @@ async def test_what_fails_again_and_again_is_dead_and_its_device_goes_on(
     assert await alerts(post) == [("callback.dead", "1")]
 
     del post.notes.failures["A/1"]
-    assert await post.inbox.put_back(1)
+    assert await post.db.write(put_back, 1)
     await post.inbox.work_due()
     assert await post.noted("A") == [2, 1]
     assert await alerts(post) == []

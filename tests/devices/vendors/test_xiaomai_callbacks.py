@@ -405,6 +405,7 @@ def test_a_type_that_is_not_known_is_kept_with_its_name() -> None:
         {"total_fen": 2**60},
         {"certainty": "perhaps"},
         {"wheat_order_no": ""},
+        {"wheat_order_no": "x" * 51},
         {"wheat_order_no": "x" * 65},
         {"items": None},
         {"items": [{"sku": "cola", "qty": 0}]},
@@ -420,6 +421,20 @@ def test_an_order_that_makes_no_sense_is_nobodys_order(changes: dict[str, Any]) 
     assert isinstance(found, Unread)
     assert (found.event_id, found.device_code, found.event_type) == ("ev_1", "XM-1", "order.pushed")
     assert found.why
+
+
+def test_of_an_orders_number_fifty_characters_are_taken_and_no_more() -> None:
+    """The notes promise fifty; cut, two orders could be one."""
+    longest = parse(speech.event("order.pushed", speech.order(wheat_order_no="x" * 50)))
+    over = parse(speech.event("order.rechecked", speech.order(wheat_order_no="x" * 51)))
+
+    assert isinstance(longest, port.OrderPushed)
+    assert longest.order.vendor_order_no == "x" * 50
+    assert isinstance(over, Unread)
+    assert (over.event_type, over.why) == (
+        "order.rechecked",
+        "its number has 51 characters, over 50",
+    )
 
 
 @pytest.mark.parametrize(

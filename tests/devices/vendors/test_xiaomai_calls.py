@@ -406,3 +406,21 @@ async def test_a_conflict_of_layouts_names_the_one_that_is_there(
         await xiaomai.put_planogram("XM-1", version=1, base_version=0, slots=[])
 
     assert (refused.value.reason, refused.value.detail) == (Reason.VERSION_CONFLICT, detail)
+
+
+async def test_an_order_whose_number_is_too_long_is_passed_over(
+    xiaomai: Xiaomai, peer: Peer
+) -> None:
+    """Its callback is kept for a person; the orders beside it are taken all the same."""
+    orders = [
+        {"wheat_order_no": no, "rev": 1, "certainty": "certain", "total_fen": 0}
+        for no in ("x" * 51, "x" * 50)
+    ]
+    says(peer, 0, {"orders": orders, "next_cursor": ""})
+    says(peer, 0, orders[0])
+
+    page = await xiaomai.list_orders(0, NOW)
+    found = await xiaomai.query_order(session_no="S1")
+
+    assert [each.vendor_order_no for each in page.orders] == ["x" * 50]
+    assert found is None

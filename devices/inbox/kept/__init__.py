@@ -1,0 +1,1 @@
+"""Events that staff look at, and let be worked once more."""
