@@ -6,28 +6,16 @@ out ourselves, and for cabinets that speak again without a word of having been a
 
 from typing import Final
 
-import msgspec
-from sqlalchemy import select
-
 from devices.desk import store as desk
 from devices.fleet.store import load_device
 from devices.flow import steps
+from devices.flow.store import InUse, doors_in_use
 from devices.sessions import store as sessions
 from devices.sessions.model import State
 from sql.database import Database, Tx
-from sql.tables.devices import devices, door_sessions
-from sql.types import Millis
 
 KIND: Final = "offline"
 IN_USE: Final = (State.OPENING, State.OPEN)
-
-
-class InUse(msgspec.Struct, frozen=True):
-    """A door that somebody has, and since when its cabinet's link is as it is."""
-
-    session_id: int
-    link: str
-    link_since: Millis
 
 
 class Links:
@@ -50,12 +38,7 @@ class Links:
 
 def _look(tx: Tx) -> tuple[list[InUse], set[int]]:
     """The doors in use, and which of the sessions are on the desk for their cabinets' silence."""
-    chosen = (
-        select(door_sessions.c.id, devices.c.link, devices.c.link_since)
-        .join(devices, devices.c.id == door_sessions.c.device_id)
-        .where(door_sessions.c.door_key.is_not(None), door_sessions.c.state.in_(IN_USE))
-    )
-    doors = [InUse(row.id, row.link, row.link_since) for row in tx.execute(chosen)]
+    doors = doors_in_use(tx, IN_USE)
     there = {f"session:{each.session_id}": each.session_id for each in doors}
     return doors, {there[subject] for subject in desk.are_open(tx, KIND, there)}
 

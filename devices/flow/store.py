@@ -1,6 +1,6 @@
 """Rows of the flow's own: how far a vendor's orders were read, and what does not agree."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,7 @@ from sql import outbox
 from sql.database import Tx
 from sql.outbox import Parcel
 from sql.tables.commerce import sync_cursors
-from sql.tables.devices import cabinet_orders
+from sql.tables.devices import cabinet_orders, devices, door_sessions
 from sql.types import Millis
 
 _T: Final = cabinet_orders.c
@@ -112,3 +112,24 @@ def parcel_stuck(tx: Tx, parcel: Parcel, why: str) -> None:
 
 def parcel_arrived(tx: Tx, parcel: Parcel) -> None:
     desk.clear_exception(tx, "delivery", f"parcel:{parcel.id}", "it has arrived")
+
+
+# ---------------------------------------------------------------- doors and links
+
+
+class InUse(msgspec.Struct, frozen=True):
+    """A door that somebody has, and since when its cabinet's link is as it is."""
+
+    session_id: int
+    link: str
+    link_since: Millis
+
+
+def doors_in_use(tx: Tx, states: Collection[str]) -> list[InUse]:
+    """By the sessions in these states."""
+    chosen = (
+        select(door_sessions.c.id, devices.c.link, devices.c.link_since)
+        .join(devices, devices.c.id == door_sessions.c.device_id)
+        .where(door_sessions.c.door_key.is_not(None), door_sessions.c.state.in_(states))
+    )
+    return [InUse(row.id, row.link, row.link_since) for row in tx.execute(chosen)]
