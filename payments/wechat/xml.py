@@ -2,8 +2,7 @@
 
 xmltodict (expat) refuses entity declarations but takes a DOCTYPE, drops undefined entities after
 one, and makes lists and dicts of what is repeated, nested or has attributes. What it is given
-and what it returns is therefore held to the little that WeChat sends. What is so plain that it
-can be read in one way only is read without it, in an eighth of the time.
+and what it returns is therefore held to the little that WeChat sends.
 """
 
 import html
@@ -26,12 +25,6 @@ _DECLARATION = re.compile(
     re.IGNORECASE,
 )
 _NAME = re.compile(r"[A-Za-z_][0-9A-Za-z_.-]{0,63}")
-_BLANKS = " \t\r\n"
-# Neither markup nor a reference, no end of CDATA, no line end, and nothing XML cannot carry.
-_PLAIN = r"[ -%'-;=-\\^-~\xa0-\ud7ff\ue000-\ufffd]*+"
-_PLAIN_FIELD = re.compile(
-    rf"([{_BLANKS}]*+<({_NAME.pattern})>(?:<!\[CDATA\[({_PLAIN})\]\]>|({_PLAIN}))</\2>)"
-)
 # What XML 1.0 cannot carry at all, not even escaped.
 _UNWRITABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -39,26 +32,6 @@ _UNWRITABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 def read(body: bytes, *, root: str = "xml") -> dict[str, str]:
     """The fields, exactly as signed: nothing stripped, "" for an empty one. Raises BadXml."""
     text = _text(body)
-    plain = _plain_fields(text, root)
-    return _parsed(text, root) if plain is None else plain
-
-
-def _plain_fields(text: str, root: str) -> dict[str, str] | None:
-    """The fields of a root of plain, unique elements one after another; None for all else."""
-    begin, end = f"<{root}>", f"</{root}>"
-    if not (text.startswith(begin) and text.endswith(end)):
-        return None
-    inner = text[len(begin) : -len(end)].rstrip(_BLANKS)
-    found = _PLAIN_FIELD.findall(inner)
-    fields = {name: cdata or value for _, name, cdata, value in found}
-    # Nothing was skipped, and nothing comes twice.
-    is_all = sum(len(whole) for whole, _, _, _ in found) == len(inner)
-    is_plain = is_all and 0 < len(fields) == len(found) <= FIELDS_MAX
-    return fields if is_plain else None
-
-
-def _parsed(text: str, root: str) -> dict[str, str]:
-    _see_elements_only(text)
     try:
         document = xmltodict.parse(
             text, encoding="utf-8", strip_whitespace=False, disable_entities=True
@@ -88,14 +61,11 @@ def _text(body: bytes) -> str:
         text = ""
     if not text:
         raise BadXml("empty, or not UTF-8")
-    return text
-
-
-def _see_elements_only(text: str) -> None:
     # Where a piece of CDATA is taken out, something stays, lest its neighbours become markup.
     bare = _CDATA.sub("_", _DECLARATION.sub("", text, count=1) if text[:2] == "<?" else text)
     if "<!" in bare or "<?" in bare:
         raise BadXml("a DOCTYPE, comment or instruction")
+    return text
 
 
 def _fields(document: Mapping[str, object], root: str) -> dict[str, str]:
@@ -121,7 +91,7 @@ def _leaf(name: str, value: object) -> str:
 
 
 def _see_blank(value: object) -> None:
-    if not isinstance(value, str) or value.strip(_BLANKS):
+    if not isinstance(value, str) or value.strip(" \t\r\n"):
         raise BadXml("text between the elements")
 
 
