@@ -189,7 +189,11 @@ class Books:
                 for sku, count in shopper.bags[no].items():
                     if not self._was_counted(no, sku):
                         gone[*door, sku] += count
+        moved: Counter[tuple[int, int, str]] = Counter()
+        for move in self.moves:
+            moved[move["device_id"], move["door_no"], move["sku"]] += move["delta"]
         for row in await self.town.rows("door_stock"):
+            assert moved[row["device_id"], row["door_no"], row["sku"]] == row["quantity"], row
             code = next(c for c, number in day.town.cabinets.items() if number == row["device_id"])
             there = self.town.cabinet(code).stock(row["sku"], row["door_no"])
             assert row["quantity"] - gone[code, row["door_no"], row["sku"]] == there, row

@@ -40,7 +40,7 @@ async def test_after_a_day_of_trouble_all_books_agree(
     record_property: Callable[[str, object], None],
 ) -> None:
     in_trouble(log_watch)
-    trips = max(4, round(200 * torture_share))
+    trips = max(3, round(200 * torture_share))
     day = await day_of(town, dice, people=4, trips=trips, trouble=0.5)
 
     await day.go_by()
