@@ -113,6 +113,7 @@ def move_stock(
         session.door_no,
         {sku: -quantity for sku, quantity in change.items()},
         session_id=session.id,
+        begun_at=session.requested_at,
         over_at=_over_at(session),
     )
     move(

@@ -44,6 +44,9 @@ from sql.types import Millis
 
 _S, _P = door_stock.c, planograms.c
 
+# Whoever counted afterwards may have done so by a clock that was set back meanwhile.
+CLOCKS_DIFFER_MS: Final = 86_400_000
+
 EXPIRED: Final = "cabinet.expired"
 """The kind of the alerts about what is past its day."""
 
@@ -135,6 +138,7 @@ def uncounted(
     lines: Mapping[str, int],
     *,
     session_id: int,
+    begun_at: Millis,
     over_at: Millis | None,
 ) -> dict[str, int]:
     """Of what was taken in a session, that which nobody has counted since.
@@ -150,7 +154,8 @@ def uncounted(
         select(m.sku)
         .select_from(stock_moves)
         .outerjoin(door_sessions, restocking.no == m.ref)
-        .where(m.device_id == device_id, m.door_no == door_no, m.sku.in_(sorted(lines)))
+        .where(m.device_id == device_id, m.at >= begun_at - CLOCKS_DIFFER_MS)
+        .where(m.door_no == door_no, m.sku.in_(sorted(lines)))
         .where(m.kind.in_(sorted(COUNTED)), or_(restocking.id > session_id, at_the_time))
     )
     counted = set(tx.execute(counts).scalars())

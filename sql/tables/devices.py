@@ -197,7 +197,7 @@ stock_moves = table(
     Column("by_account", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
     UniqueConstraint("once_key"),
-    Index("ix_stock_moves_device_id", "device_id"),
+    Index("ix_stock_moves_device_id_at", "device_id", "at"),
     sqlite_autoincrement=True,
 )
 

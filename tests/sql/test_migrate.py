@@ -356,6 +356,30 @@ def test_every_row_from_before_cabinets_is_there_afterwards(upgrade: Upgrade) ->
     assert upgrade.tables() >= {table.name for table in tables} | {"door_sessions", "sales"}
 
 
+@pytest.mark.parametrize("killed_after", [0, 1], ids=["whole", "killed between its steps"])
+def test_stock_moves_of_before_are_there_and_found_by_time(
+    upgrade: Upgrade, killed_after: int
+) -> None:
+    moves = metadata.tables["stock_moves"]
+    upgrade.to("0003")
+    with connected(upgrade.url) as connection:
+        for number in (1, 2):
+            connection.execute(insert(moves), a_row(moves, number))
+        connection.commit()
+        rows = all_rows(connection, [moves])
+    upgrade.run(
+        *["CREATE INDEX ix_stock_moves_device_id_at ON stock_moves (device_id, at)"][:killed_after]
+    )
+
+    upgrade.to("0004")
+
+    with connected(upgrade.url) as connection:
+        assert all_rows(connection, [moves]) == rows
+        indexes = {each["name"] for each in inspect(connection).get_indexes("stock_moves")}
+        assert "ix_stock_moves_device_id_at" in indexes
+        assert "ix_stock_moves_device_id" not in indexes
+
+
 def test_a_database_refuses_by_itself_what_must_never_be_at_a_door(upgrade: Upgrade) -> None:
     upgrade.to("head")
     with connected(upgrade.url) as connection:
