@@ -348,6 +348,37 @@ async def test_a_vendor_that_only_says_that_it_was_unlocked_leaves_it_to_a_perso
     assert await one_town.held() == 20_000
 
 
+async def test_a_vendor_that_tells_no_more_of_an_unlocked_door_has_told_that_nobody_pulled_it(
+    one_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caps = Caps(signed=True, door_sensor=True)
+    monkeypatch.setattr(type(one_town.adapter), "caps", caps)
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.sim.dial.add(SILENT)
+
+    await one_town.pass_by(50)
+
+    found = await one_town.session(session)
+    assert (found.state, found.fail_code) == (State.NOT_OPENED, "no_answer")
+    assert one_town.asked("door/cancel") == 0
+
+
+async def test_an_order_that_waits_for_a_person_is_on_the_desk_once(one_town: Town) -> None:
+    one_town.sim.recognition.plan_next("XM-1", Plan(certainty="uncertain"))
+    session = await opening(one_town)
+    await one_town.hear()
+    one_town.shop("cola")
+    await one_town.hear()
+
+    await one_town.pass_by(7_800, step=1_300)
+
+    assert await one_town.state(session) is State.ABNORMAL
+    assert [kind for kind, _ in await one_town.desk()] == ["uncertain"]
+    (alert,) = await texts(one_town, "cabinet.abnormal")
+    assert "2 hours" in alert
+
+
 async def test_a_vendor_without_orders_to_ask_for_waits_for_a_person(
     one_town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
