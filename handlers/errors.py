@@ -23,6 +23,7 @@ from devices.fleet import model as fleet
 from devices.flow import model as flow
 from devices.inbox.kept import model as kept
 from devices.orders import model as cabinet_orders
+from devices.orders.films import model as films
 from devices.presence import model as presence
 from devices.reports import model as reports
 from devices.sessions import model as door_sessions
@@ -312,6 +313,7 @@ REFUSALS: Final = Refusals(
         desk.ComplaintResolved: 409,
         desk.OrderNotYours: 404,
         desk.TooManyPictures: 422,
+        films.VideoMissing: 404,
         kept.EventNotFound: 404,
         kept.EventNotEnded: 409,
         reports.ReportNotFound: 404,

@@ -36,6 +36,7 @@ from devices.inbox.model import JOB as INBOX
 from devices.inbox.model import LOOK_S as INBOX_LOOK_S
 from devices.inbox.service import Inbox
 from devices.orders.beside import CONFIRM
+from devices.orders.films.service import Films
 from devices.orders.model import Rules as OrderRules
 from devices.orders.money import CANCEL, SETTLE
 from devices.orders.service import Orders
@@ -61,6 +62,7 @@ from handlers import (
     rest_cabinets,
     rest_callbacks,
     rest_desk,
+    rest_films,
     rest_fleet,
     rest_goods,
     rest_live,
@@ -147,6 +149,7 @@ class CabinetSide:
         self.sales = Sales(db, self.erp)
         self.stock = Stock(db, self.vendors)
         self.orders = Orders(db, payments, order_rules, appid=config.wechat.diner_appid)
+        self.films = Films(db, self.vendors)
         self.cabinets = Cabinets(
             db,
             self.vendors,
@@ -165,7 +168,11 @@ class CabinetSide:
         # As they were at the last look.
         self.gauges = Gauges()
         self.inbox = Inbox(
-            db, self.vendors, beside(self.cabinets.handle, self.stock), hear=hear, pull=PULL
+            db,
+            self.vendors,
+            self.films.beside(beside(self.cabinets.handle, self.stock)),
+            hear=hear,
+            pull=PULL,
         )
 
     # What the app is to do
@@ -180,6 +187,7 @@ class CabinetSide:
                 opening=Limit(per_s=openings / 60, burst=openings),
             ),
             *rest_cabinet_orders.routes(self.orders, self._openid_of),
+            *rest_films.routes(self.films),
             *rest_fleet.routes(self.fleet),
             *rest_live.routes(self.presence),
             *rest_callbacks.routes(KeptEvents(self.db)),
@@ -251,6 +259,7 @@ def documented_routes() -> list[Route]:
     return [
         *rest_cabinets.routes(nothing, nothing),
         *rest_cabinet_orders.routes(nothing, nothing),
+        *rest_films.routes(nothing),
         *rest_fleet.routes(nothing),
         *rest_live.routes(nothing),
         *rest_callbacks.routes(nothing),

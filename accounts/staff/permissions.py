@@ -56,6 +56,7 @@ class Permission(enum.Enum):
     CABINET_ORDERS_READ = "cabinet_orders.read"
     CABINET_ORDERS_CORRECT = "cabinet_orders.correct"
     CABINET_ORDERS_REFUND = "cabinet_orders.refund"
+    CABINET_ORDERS_VIDEO = "cabinet_orders.video"
     EXCEPTIONS_READ = "exceptions.read"
     EXCEPTIONS_DECIDE = "exceptions.decide"
     EXCEPTIONS_RELEASE = "exceptions.release"
@@ -99,6 +100,8 @@ _ALLOWED: Final[Mapping[Permission, frozenset[str]]] = {
     Permission.CABINET_ORDERS_READ: _EVERYONE,
     Permission.CABINET_ORDERS_CORRECT: frozenset({"owner", "finance", "support"}),
     Permission.CABINET_ORDERS_REFUND: frozenset({"owner", "finance"}),
+    # People are to be seen in it: for those who decide by it.
+    Permission.CABINET_ORDERS_VIDEO: frozenset({"owner", "operator", "finance", "support"}),
     Permission.EXCEPTIONS_READ: _EVERYONE,
     Permission.EXCEPTIONS_DECIDE: frozenset({"owner", "operator", "support"}),
     Permission.EXCEPTIONS_RELEASE: frozenset({"owner"}),

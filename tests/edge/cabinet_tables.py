@@ -1,8 +1,8 @@
 """Who may do what at the doors: the rows of the cabinets' routes, as in test_authorisation.py.
 
 An object is a store, one in which nothing stands, a cabinet in a store or in none, what a code
-says, a session at a door, an order that is paid (bought) or not, an exception, a complaint (claim:
-resolved with money), a member, a good, a batch of sales or a report. Own is what is of the one who
+says, a session at a door, an order that is paid (bought; filmed) or not, an exception, a complaint
+(claim: resolved with money), a member, a good, a batch of sales or a report. Own is of the one who
 shops, or of store A, to which those with -a in their names are kept; foreign is another's, or of B.
 """
 
@@ -76,6 +76,8 @@ GET    /api/v1/admin/cabinet-orders/{order_id}           | bought    | 401      
 POST   /api/v1/admin/cabinet-orders/{order_id}/corrections | bought    | 401         401         403         403         403         403         403         200/200/404
 POST   /api/v1/admin/cabinet-orders/{order_id}/refunds   | bought    | 401         401         403         403         403         403         403         201/201/404
 POST   /api/v1/admin/cabinet-orders/{order_id}/waive     | unpaid    | 401         401         403         403         403         403         403         200/200/404
+GET    /api/v1/admin/cabinet-orders/{order_id}/video     | filmed    | 401         401         403         403         403         403         403         200/200/404
+POST   /api/v1/admin/cabinet-orders/{order_id}/video/reupload | filmed | 401         401         403         403         403         403         403         202/202/404
 GET    /api/v1/admin/exceptions                          | -         | 401         401         403         403         403         403         403         200
 GET    /api/v1/admin/exceptions/{exception_id}           | exception | 401         401         403         403         403         403         403         200/200/404
 POST   /api/v1/admin/exceptions/{exception_id}/take      | exception | 401         401         403         403         403         403         403         200/200/404
@@ -168,6 +170,8 @@ GET    /api/v1/admin/cabinet-orders/{order_id}           | bought    | 200/200/4
 POST   /api/v1/admin/cabinet-orders/{order_id}/corrections | bought    | 200/200/404 403         200/200/404 200/200/404 403
 POST   /api/v1/admin/cabinet-orders/{order_id}/refunds   | bought    | 201/201/404 403         201/201/404 403         403
 POST   /api/v1/admin/cabinet-orders/{order_id}/waive     | unpaid    | 200/200/404 403         200/200/404 403         403
+GET    /api/v1/admin/cabinet-orders/{order_id}/video     | filmed    | 200/200/404 200/200/404 200/200/404 200/200/404 403
+POST   /api/v1/admin/cabinet-orders/{order_id}/video/reupload | filmed | 202/202/404 202/202/404 202/202/404 202/202/404 403
 GET    /api/v1/admin/exceptions                          | -         | 200         200         200         200         200
 GET    /api/v1/admin/exceptions/{exception_id}           | exception | 200/200/404 200/200/404 200/200/404 200/200/404 200/200/404
 POST   /api/v1/admin/exceptions/{exception_id}/take      | exception | 200/200/404 200/200/404 403         200/200/404 403
@@ -260,6 +264,8 @@ GET    /api/v1/admin/cabinet-orders/{order_id}           | bought    | 200/404/4
 POST   /api/v1/admin/cabinet-orders/{order_id}/corrections | bought    | 403         200/404/404 200/404/404
 POST   /api/v1/admin/cabinet-orders/{order_id}/refunds   | bought    | 403         201/404/404 403
 POST   /api/v1/admin/cabinet-orders/{order_id}/waive     | unpaid    | 403         200/404/404 403
+GET    /api/v1/admin/cabinet-orders/{order_id}/video     | filmed    | 200/404/404 200/404/404 200/404/404
+POST   /api/v1/admin/cabinet-orders/{order_id}/video/reupload | filmed | 202/404/404 202/404/404 202/404/404
 GET    /api/v1/admin/exceptions                          | -         | 200         200         200
 GET    /api/v1/admin/exceptions/{exception_id}           | exception | 200/404/404 200/404/404 200/404/404
 POST   /api/v1/admin/exceptions/{exception_id}/take      | exception | 200/404/404 403         200/404/404
@@ -346,6 +352,7 @@ DOOR_BODIES: dict[str, Body] = {
     },
     f"POST {_ORDER}/refunds": lambda _: {"amount_fen": 1, "reason": REASON},
     f"POST {_ORDER}/waive": _because,
+    f"POST {_ORDER}/video/reupload": _because,
     **{f"POST {_EXCEPTION}/{verb}": _because for verb in ("approve", "reject", "close")},
     "POST /api/v1/admin/complaints/{complaint_id}/resolve": _resolution,
     "POST /api/v1/admin/members/search": lambda _: {"phone": PHONES["A"]},

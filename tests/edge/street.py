@@ -25,6 +25,8 @@ from payments.ledger.model import Asset, tickets_of
 from server.app import App
 from server.cabinets import CabinetSide
 from simulators import erp, xiaomai
+from simulators.xiaomai.orders import Order as PlatformOrder
+from simulators.xiaomai.orders import Revision as PlatformRevision
 from sql.database import Tx
 from sql.tables.commerce import goods, members, sales_batches
 from sql.tables.devices import (
@@ -161,6 +163,25 @@ class Street:
         if not is_paid:
             # So that it can be paid.
             await self.grant(place, tickets)
+        return order_id
+
+    async def filmed(self, place: str) -> int:
+        """A paid order of which the platform has a film."""
+        order_id = await self.order(place)
+        chain, _ = await self.side.orders.detail(order_id, by=SYSTEM)
+        number = chain.main.vendor_order_no
+        assert number is not None
+        device = await self.side.fleet.device(chain.main.device_id, by=SYSTEM)
+        nothing: dict[str, Any] = {
+            **dict.fromkeys(("session_no", "request_id", "user_ref"), ""),
+            **dict.fromkeys(("door_no", "worth_fen", "weight_before_g", "weight_after_g"), 0),
+            **dict.fromkeys(("opened_at", "closed_at")),
+        }
+        known = PlatformOrder(
+            wheat_order_no=number, device_code=device.code, taken={}, video="ready", **nothing
+        )
+        known.revisions = [PlatformRevision(rev=1, certainty="certain", items=(), total_fen=0)]
+        self.platform.orders.add(known, self.platform.now_ms())
         return order_id
 
     async def grant(self, place: str, tickets: int) -> None:

@@ -504,8 +504,8 @@ class Reply(msgspec.Struct, frozen=True):
     text: str
 
 
-STREET = {"store", "empty", "device", "loose", "scan", "session", "bought", "unpaid", "exception",
-          "complaint", "claim", "member", "good", "batch", "report"}  # fmt: skip
+STREET = {"store", "empty", "device", "loose", "scan", "session", "bought", "filmed", "unpaid",
+          "exception", "complaint", "claim", "member", "good", "batch", "report"}  # fmt: skip
 
 # A refusal that must not say whether there is such a thing.
 HIDDEN = {"403", "404", "lost"}
@@ -588,6 +588,7 @@ async def _at(world: World, what: str, place: str) -> Target:
         "empty": lambda: _named(store_id=street.empty_store(place)),
         "session": lambda: _named(session_id=street.session(place)),
         "bought": lambda: _named(order_id=street.order(place)),
+        "filmed": lambda: _named(order_id=street.filmed(place)),
         "unpaid": lambda: _named(order_id=street.order(place, is_paid=False)),
         "exception": lambda: _named(exception_id=street.exception(place)),
         "member": lambda: _named(member_id=street.members[place]),
