@@ -166,6 +166,7 @@ def _exception_routes(handlers: "_Exceptions") -> list[Route]:
             f"{one}/release",
             handlers.release,
             who=_DECIDE,
+            idempotent=True,
             summary="Say that one does not look into it any more",
             description="An owner or an administrator may say so of whoever has taken it.",
             errors=refused,
@@ -256,7 +257,9 @@ class _Exceptions:
 
     async def release(self, call: Call) -> ExceptionOut:
         anyones = not signed_in(call).roles.isdisjoint(_RELEASE_ANY)
-        released = await self._desk.release(_id(call), by=by(call), anyones=anyones)
+        released = await self._desk.release(
+            _id(call), by=by(call), anyones=anyones, key=call.idempotency_key
+        )
         return exception_out(released)
 
     async def approve(self, call: Call) -> ExceptionOut:

@@ -57,9 +57,14 @@ class Desk:
         asked = _asked(by, key, "take", exception_id)
         return await self._db.write(once_as, CabinetException, asked, store.take, exception_id, by)
 
-    async def release(self, exception_id: int, *, by: By, anyones: bool) -> CabinetException:
-        """See store.release."""
-        return await self._db.write(store.release, exception_id, by, anyones=anyones)
+    async def release(
+        self, exception_id: int, *, by: By, anyones: bool, key: str = ""
+    ) -> CabinetException:
+        """Once per key. Raises what store.release does, KeyReused."""
+        asked = _asked(by, key, "release", exception_id)
+        return await self._db.write(
+            once_as, CabinetException, asked, store.release, exception_id, by, anyones=anyones
+        )
 
     async def approve(
         self, exception_id: int, ruling: Ruling, *, by: By, key: str = ""
