@@ -255,27 +255,29 @@ _EXCEPTION = "/api/v1/admin/exceptions/{exception_id}"
 _MEMBER = "/api/v1/admin/members/{member_id}"
 DOOR_LEGIT: dict[str, set[str]] = {
     "PATCH /api/v1/members/me": {"members"},
+    "POST /api/v1/admin/callbacks/{event_id}/put-back": {"callback_inbox", "idempotency"},
     "POST /api/v1/cabinet-orders/{order_id}/complaints": TOLD | {"complaints", "idempotency"},
     f"POST {_STORES}": {"stores", "idempotency"},
     f"PATCH {_STORES}/{{store_id}}": {"stores"},
     f"POST {_STORES}/{{store_id}}/restore": {"stores"},
     f"POST {_DEVICES}": {"devices", "device_doors", "idempotency"},
     f"PATCH {_ONE}": DEVICE,
-    f"PATCH {_ONE}/params": DEVICE,
-    **{f"POST {_ONE}/{verb}": DEVICE
+    f"PATCH {_ONE}/params": DEVICE | {"idempotency"},
+    **{f"POST {_ONE}/{verb}": DEVICE | {"idempotency", "outbox"}
        for verb in ("maintenance", "retire", "restore", "replace-qr", "lock", "unlock")},
-    f"POST {_ONE}/bind": DEVICE | {"device_bindings"},
-    f"POST {_ONE}/unbind": DEVICE | {"device_bindings"},
-    f"POST {_ONE}/reboot": set(),
+    f"POST {_ONE}/bind": DEVICE | {"device_bindings", "idempotency"},
+    f"POST {_ONE}/unbind": DEVICE | {"device_bindings", "idempotency"},
+    f"POST {_ONE}/reboot": {"idempotency"},
     f"POST {_ONE}/open": TOLD | {"door_sessions"},
     f"PUT {_ONE}/planogram": {"planograms", "outbox", "idempotency"},
     f"POST {_ONE}/stock-count": {"door_stock", "stock_moves", "idempotency"},
     f"POST {_ORDER}/corrections": SETTLED | {"door_stock", "stock_moves"},
     f"POST {_ORDER}/refunds": SETTLED,
+    f"POST {_ORDER}/video/reupload": {"order_revisions", "idempotency"},
     f"POST {_ORDER}/waive": ORDER | TOLD | {"door_sessions"},
-    **{f"POST {_EXCEPTION}/{verb}": TOLD | {"cabinet_exceptions", "door_sessions"}
+    **{f"POST {_EXCEPTION}/{verb}": TOLD | {"cabinet_exceptions", "door_sessions", "idempotency"}
        for verb in ("approve", "reject", "close")},
-    "POST /api/v1/admin/complaints/{complaint_id}/resolve": TOLD | {"complaints"},
+    "POST /api/v1/admin/complaints/{complaint_id}/resolve": TOLD | {"complaints", "idempotency"},
     f"POST {_MEMBER}/phone": set(),
     f"POST {_MEMBER}/bar": {"members"},
     f"POST {_MEMBER}/unbar": {"members"},
@@ -375,7 +377,8 @@ async def test_sql_at_the_doors_is_only_a_text(
                 changed = {table for table in after if after[table] != before[table]}
                 allowed = DOOR_LEGIT[name] | WRITTEN_DOWN if answer.status < 400 else set()
                 assert changed <= allowed, (name, field.name, text, answer)
-                if changed:
+                # Of what is so already only the answer is kept.
+                if changed - {"idempotency"}:
                     taken += 1
                     assert text in new_values(before, after), (name, field.name, text)
                 before = None
@@ -411,7 +414,9 @@ async def test_sql_in_a_query_or_a_path_changes_nothing(world: World, web: Web) 
                 # 422: the code of no cabinet.
                 assert answer.status in {200, 400, 404, 422}, (target, answer)
 
-    assert await world.rows() == before
+    after = await world.rows()
+    # Who takes data out is written down, with the filter as it was given.
+    assert {name for name in after if after[name] != before[name]} <= WRITTEN_DOWN
 
 
 # What each query reads of a request; update and sign-up keep texts, and are tried elsewhere.

@@ -31,8 +31,8 @@ OLD_ONLY = {
     stalls.BadPicture,
     stalls.PictureTooLarge,
 }
-# Of the outbox only: a message is made to fit before it is sent.
-BEHIND_THE_EDGE = {"UnfitArgument"}
+# Of the outbox, where a message is made to fit before it is sent; of the command line.
+BEHIND_THE_EDGE = {"UnfitArgument", "NotABackup"}
 
 
 # As much of one as a refusal speaks of.
