@@ -151,7 +151,7 @@ MACHINES = [Door, DoorWithoutSensor, StaffDoor, StaffDoorWithoutSensor]
 @pytest.mark.parametrize("machine", MACHINES)
 def test_events_in_any_order(machine: type[Door]) -> None:
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None)
+        machine, settings=settings(max_examples=15, stateful_step_count=40, deadline=None)
     )
 
 
