@@ -61,7 +61,6 @@ class Courier:
         self._secret = secret
         self._queue: asyncio.Queue[tuple[bytes, Callable[[], None]] | None] = asyncio.Queue()
         self._senders = [asyncio.create_task(self._send()) for _ in range(connections)]
-        self.sent = 0
         self.failures = 0
 
     def put(
@@ -83,8 +82,12 @@ class Courier:
         request = f"POST {PATH} HTTP/1.1\r\n{head}\r\n{body}".encode()
         self._queue.put_nowait((request, begin))
 
-    async def finish(self) -> None:
+    async def rest(self) -> None:
         """Until all is answered."""
+        await self._queue.join()
+
+    async def finish(self) -> None:
+        """Until all is answered; then hang up."""
         for _ in self._senders:
             self._queue.put_nowait(None)
         await asyncio.gather(*self._senders)
@@ -98,8 +101,8 @@ class Courier:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             size = int(head.partition("content-length: ")[2].partition("\r\n")[0])
             await reader.readexactly(size)
-            self.sent += 1
             self.failures += not head.startswith("http/1.1 200")
+            self._queue.task_done()
         writer.close()
 
 

@@ -118,13 +118,17 @@ async def _measured(fleet: Fleet, seconds: float, changes_per_s: int) -> Figures
     crowd = Crowd(fleet.process.port, fleet.ids)
     console = Console(fleet.process.port, fleet.token)
     await console.listen()
+    # Between two measurements nobody reported: a fleet that comes back costs more than one that
+    # is there.
+    await crowd.report(seconds, 0, console)
     before_s, began = cpu_s(fleet.process.pid), time.monotonic()
     await crowd.report(seconds, changes_per_s, console)
     took_s = time.monotonic() - began
     share = (cpu_s(fleet.process.pid) - before_s) / took_s
     await console.await_all(patience_s=10)
     console.close()
-    figures = {"share": share, "failures": float(crowd.failures), "rate": crowd.sent / took_s}
+    await crowd.finish()
+    figures = {"share": share, "failures": float(crowd.failures)}
     if changes_per_s:
         figures |= console.figures()
     return figures
@@ -203,10 +207,6 @@ class Crowd:
         self._random = random.Random(7)
 
     @property
-    def sent(self) -> int:
-        return self._courier.sent
-
-    @property
     def failures(self) -> int:
         return self._courier.failures
 
@@ -230,6 +230,9 @@ class Crowd:
             await asyncio.sleep(0.005)
         for number in fallen:
             self._tell(console, number, "device.online", "online")
+        await self._courier.rest()
+
+    async def finish(self) -> None:
         await self._courier.finish()
 
     def _tell(self, console: Console, number: int, event_type: str, link: str) -> None:
