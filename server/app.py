@@ -79,7 +79,7 @@ from server.jobs import Runner, Watch
 from server.metrics import Figures, HttpFigures, exposition
 from server.outbox import Outbox
 from server.reminders import reminder_message
-from server.schedule import cabinet_jobs, schedule
+from server.schedule import AWAY, cabinet_jobs, schedule
 from server.wechatpay import NOTICE_PATHS, WeChatPay
 from sql import jobs as job_rows
 from sql.database import open_database
@@ -303,6 +303,7 @@ class App:
             now=self.now,
             name=self.name,
             shared=self.config.is_shared,
+            away=AWAY,
         )
         # Apart from the jobs: WeChat may take its time, and calls must not wait for it.
         self.deliveries = self._runner(Watch("outbox", self.outbox.deliver_due, 2))

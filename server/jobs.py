@@ -53,7 +53,8 @@ class Watch(msgspec.Struct, frozen=True):
 class Runner:
     """Runs the schedule in one process. `run_due` is the whole of it, for a test to call.
 
-    shared: other processes may work on the same database.
+    shared: other processes may work on the same database. away: what a job raises when somebody
+    it asks is away.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class Runner:
         now: Callable[[], Millis],
         name: str,
         shared: bool = True,
+        away: tuple[type[Exception], ...] = (),
     ) -> None:
         self._db = db
         self._jobs = {job.name: job for job in jobs}
         self._watches = {watch.name: watch for watch in watches}
         self._sleep_s = min([LOOK_EVERY_S, *(watch.every_s for watch in self._watches.values())])
         self._now = now
+        self._away = away
         self._name = name
         self._shared = shared
         self._due: dict[str, Millis] = {}
@@ -195,6 +198,11 @@ class Runner:
             # No mistake of the job's: it is tried again, and says no more than that.
             self.failures += 1
             log.warning("job %s could not reach the database: %s", job.name, error)
+            return "", f"{type(error).__name__}: {error}"
+        except self._away as error:
+            # No mistake of ours either: whom it asks is away, or has nothing yet.
+            self.failures += 1
+            log.warning("job %s failed: %s", job.name, error)
             return "", f"{type(error).__name__}: {error}"
         except Exception as error:
             # One of the three doors: a job's failure is recorded, the others go on.

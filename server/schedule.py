@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from accounts.audit.service import Audit
 from accounts.service import Sessions
-from payments.gateway import Reaction, Refused
+from commerce.goods.model import SyncFailed
+from devices.vendors.port import VendorError
+from payments.gateway import Reaction, Refused, Unknown
 from payments.ledger.service import Books
 from payments.service import Payments
 from queueing.calendar import business_date, month_of, month_start, months_between
@@ -27,6 +29,9 @@ BEIJING_MS = 8 * 3_600_000
 
 # The job that pulls cabinet orders; the inbox wakes it when a vendor's clock cannot be believed.
 PULL = "order-pull"
+
+# What jobs raise when WeChat, a vendor or the ERP is away, or has nothing for us yet.
+AWAY = (Unknown, VendorError, SyncFailed)
 
 # A client repeats a key for minutes; the field's custom is a day at least.
 KEEP_KEYS_MS = 2 * DAY_MS

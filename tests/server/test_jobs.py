@@ -48,6 +48,7 @@ class Process:
             now=clock.now,
             name=name,
             shared=shared,
+            away=(ConnectionRefusedError,),
         )
 
     async def begin(self) -> "Process":
@@ -182,6 +183,23 @@ async def test_a_job_that_cannot_reach_the_database_failed_and_says_so_without_a
 
     assert (await recorded(db))[0].error == "DatabaseUnavailable: away"
     assert process.runner.failures == 1
+
+
+async def test_a_job_whose_other_side_is_away_says_so_without_a_trace(
+    db: Database,
+    clock: Clock,
+    work: Work,
+    expect_log: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    expect_log("job work failed: nobody at home")
+    work.error = ConnectionRefusedError("nobody at home")
+
+    process = await Process(db, clock, work).begin()
+
+    assert (await recorded(db))[0].error == "ConnectionRefusedError: nobody at home"
+    assert process.runner.failures == 1
+    assert [line.exc_info for line in caplog.records if "work failed" in line.message] == [None]
 
 
 async def test_what_is_woken_runs_though_it_is_not_due(
