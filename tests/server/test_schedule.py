@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from payments.gateway import BillRow, Reaction, Refused
+from payments.gateway import BillRow, Reaction, Refused, Unknown
 from payments.ledger.model import Violation
 from payments.model import Merchant
 from payments.notices.service import OtherTold
@@ -98,7 +98,7 @@ def test_a_day_begins_at_midnight_in_beijing(now: str, begins: str) -> None:
 class Till(NoGateway):
     """A gateway of which nothing but the bill is asked."""
 
-    def __init__(self, refusal: Refused | None = None) -> None:
+    def __init__(self, refusal: Refused | Unknown | None = None) -> None:
         self.days: list[int] = []
         self.refusal = refusal
 
@@ -132,6 +132,18 @@ async def test_a_bill_that_is_not_ready_is_a_failed_run(db: Database) -> None:
 
     with pytest.raises(Refused, match="not yet"):
         await compare_bill(db, payments_at(db, Till(late)))
+
+
+async def test_a_bill_that_is_made_later_in_the_morning_is_no_failure(
+    db: Database, clock: Clock
+) -> None:
+    till = Till(Unknown("downloadbill: Bill Creating"))
+    clock.set("2026-11-20T10:29:59+08:00")
+    assert await compare_bill(db, payments_at(db, till)) == "not yet: downloadbill: Bill Creating"
+
+    clock.set("2026-11-20T10:30:00+08:00")
+    with pytest.raises(Unknown, match="Bill Creating"):
+        await compare_bill(db, payments_at(db, till))
 
 
 async def test_books_that_add_up_are_in_order(db: Database) -> None:
