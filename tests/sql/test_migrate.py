@@ -356,7 +356,7 @@ def test_every_row_from_before_cabinets_is_there_afterwards(upgrade: Upgrade) ->
     assert upgrade.tables() >= {table.name for table in tables} | {"door_sessions", "sales"}
 
 
-@pytest.mark.parametrize("killed_after", [0, 1], ids=["whole", "killed between its steps"])
+@pytest.mark.parametrize("killed_after", [0, 1, 2])
 def test_stock_moves_of_before_are_there_and_found_by_time(
     upgrade: Upgrade, killed_after: int
 ) -> None:
@@ -367,9 +367,13 @@ def test_stock_moves_of_before_are_there_and_found_by_time(
             connection.execute(insert(moves), a_row(moves, number))
         connection.commit()
         rows = all_rows(connection, [moves])
-    upgrade.run(
-        *["CREATE INDEX ix_stock_moves_device_id_at ON stock_moves (device_id, at)"][:killed_after]
-    )
+    # MySQL keeps what a migration had done when its process died.
+    on = " ON stock_moves" if "mysql" in upgrade.url or "mariadb" in upgrade.url else ""
+    steps = [
+        "CREATE INDEX ix_stock_moves_device_id_at ON stock_moves (device_id, at)",
+        f"DROP INDEX ix_stock_moves_device_id{on}",
+    ]
+    upgrade.run(*steps[:killed_after])
 
     upgrade.to("0004")
 
