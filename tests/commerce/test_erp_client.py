@@ -103,10 +103,16 @@ async def test_a_clear_no_may_come_without_a_word(odd: Odd, erp: Erp) -> None:
     assert odd.paths == ["/api/v1/sales-batches/S%201"] * 2
 
 
-async def test_no_address_is_logged(odd: Odd, erp: Erp, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_address_is_logged(
+    odd: Odd, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By this client's own doing, not by that of another which was made before."""
+    monkeypatch.setattr(logging.getLogger("httpx"), "filters", [])
     odd.body = b'{"goods": [], "next_cursor": "", "has_more": false}'
+    erp = Erp(odd.url, "a-token", timeout_s=2)  # type: ignore[attr-defined]
     with caplog.at_level(logging.INFO, "httpx"):
         await erp.goods("secret-cursor")
+    await erp.close()
 
     assert caplog.text == ""
 
