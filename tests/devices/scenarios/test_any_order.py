@@ -299,8 +299,10 @@ def test_the_promises_are_kept_whatever_comes_in_whatever_order(
         phases=[Phase.reuse, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.randoms(use_true_random=False))
-    def streets(chance: random.Random) -> None:
-        asyncio.run(live(chance, steps=STEPS_AT_ONCE, **kind))  # type: ignore[arg-type]
+    # A seed alone, for callbacks on real sockets need not come in the same order twice: what is
+    # drawn while a street lives would then differ, which hypothesis takes for a fault.
+    @given(st.integers(0, 2**32))
+    def streets(seed: int) -> None:
+        asyncio.run(live(random.Random(seed), steps=STEPS_AT_ONCE, **kind))  # type: ignore[arg-type]
 
     streets()
